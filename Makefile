@@ -1,0 +1,64 @@
+# Every target sets up what it needs and is quick the second time.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+VENV := .venv/.made
+KAFKA := .kafka/.made
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV): requirements/dev.txt pyproject.toml scripts/venv.sh
+	@bash scripts/venv.sh
+
+$(KAFKA): scripts/kafka/pom.xml scripts/kafka_jars.sh
+	@bash scripts/kafka_jars.sh
+
+.PHONY: venv
+venv: $(VENV) ## .venv with the locked packages
+
+.PHONY: kafka
+kafka: $(KAFKA) ## Apache Kafka's jars (needs java and mvn)
+
+.PHONY: check
+check: $(VENV) ## format, lint, types, import contracts, unit tests: under a minute
+	@$(BIN)/ruff format --check --quiet . || { echo "make: not formatted: run 'make format'" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest --quiet tests/unit
+
+.PHONY: format
+format: $(VENV) ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: test
+test: $(VENV) $(KAFKA) ## every test, on real Kafka and PostgreSQL
+	@$(BIN)/pytest --quiet
+
+.PHONY: demo
+demo: $(VENV) ## orders billed once, whatever dies; needs neither Java nor Docker
+	@if [ "$(BROKER)" = kafka ]; then $(MAKE) --no-print-directory kafka; fi
+	@$(BIN)/python -m examples.shop.demo
+
+.PHONY: crash-table
+crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
+	@$(BIN)/python -m tests.crash.table
+
+.PHONY: bench-quick
+bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
+	@$(BIN)/python -m benchmarks.quick
+
+.PHONY: lock
+lock: $(VENV) ## lock the packages anew, with hashes
+	@bash scripts/lock.sh
+	@$(MAKE) --no-print-directory venv
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf .venv .kafka .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Measures: each module prints its figures and the command that made them."""
