@@ -1,0 +1,1 @@
+"""The edge to Kafka: the only package that knows the client library."""

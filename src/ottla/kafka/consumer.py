@@ -1,0 +1,504 @@
+"""One group member, and the one thread that may touch it.
+
+Rules of this file, each of which a client version has punished:
+
+- Every call on the Consumer is made on the poll thread; others post commands. A second
+  thread's call starves behind a polling one, or deadlocks with `on_revoke`.
+- `poll(timeout)` for the first record, then `consume(n, 0)` for what is there: a lone
+  record is not held back, a full queue comes in one call.
+- Commits are asynchronous and name offsets. A synchronous one has no time-out.
+- Inside `on_revoke` the thread waits (bounded) for the event loop to drain, and takes no
+  lock that the event loop could hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+)
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka import TopicPartition as ClientPartition
+
+from ottla.core.offsets import CommitLedger, CommitPolicy
+from ottla.core.pacing import BufferLimits, Pacing, Poll, Step
+from ottla.errors import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    FatalClientError,
+    NotAuthorized,
+    TopicMissing,
+    Unavailable,
+)
+from ottla.kafka.client_errors import settings_error
+from ottla.kafka.properties import CLIENT_LOGGER
+from ottla.ports import Gap, Message, Progress, RecordSink, Start
+from ottla.records import TopicPartition
+
+_log = logging.getLogger("ottla.consumer")
+
+_POLL_S = 0.1
+"""Longest wait for a first record: the poll thread looks after commits and commands in between."""
+_WAIT_S = 0.005
+_ASK_S = 5.0
+"""Time-out of a question to the broker on the poll thread."""
+_ASK_AGAIN_S = 1.0
+_RESOLVE_S = 20.0
+"""How long an assignment may wait for its committed offsets; below every sane `max.poll.interval.ms`."""
+
+_UNAUTHORIZED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+_AUTHENTICATION = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}  # noqa: SLF001  (public constants)
+_UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+_UNREACHABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}  # noqa: SLF001
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """How a source begins, paces and commits."""
+
+    start: str = "earliest"
+    """Where a partition without a committed offset begins: `earliest` or `latest`."""
+    on_out_of_range: str = "stop"
+    """`stop` the partition when its next record is gone, or go on at `earliest` or `latest`."""
+    is_incremental: bool = True
+    """Whether the group's protocol assigns incrementally: cooperative-sticky, KIP-848."""
+    drain_s: float = 25.0
+    limits: BufferLimits = field(default_factory=BufferLimits)
+    commits: CommitPolicy = field(default_factory=CommitPolicy)
+
+
+class KafkaSource:
+    """Polls one topic for one listener. Fills `ports.RecordSource`."""
+
+    def __init__(
+        self, properties: dict[str, Any], topics: Sequence[str], policy: SourcePolicy, *, name: str
+    ) -> None:
+        self._properties = properties
+        self._topics = list(topics)
+        self._policy = policy
+        self._name = name
+        self._pacing = Pacing(policy.limits)
+        self._ledger = CommitLedger(policy.commits)
+        self._progress = Progress({}, 0)
+        self._commands: deque[Callable[[], None]] = deque()
+        self._thread = threading.Thread(target=self._run, name=f"poll-{name}", daemon=True)
+        self._epochs: dict[TopicPartition, int] = {}
+        self._epoch = 0
+        self._next: dict[TopicPartition, int] = {}  # behind the last record handed over
+        self._unresolved: list[ClientPartition] = []
+        self._paused: set[TopicPartition] = set()  # by the sink, on purpose
+        self._handed = self._handed_size = 0
+        self._is_quiet = False
+        self._close_at: float | None = None
+        self._has_trouble = False
+        self._asked_at = 0.0
+        self._member_id = ""
+        self.polled_at = time.monotonic()
+        """When the poll loop last turned; liveness is its age."""
+
+    # -- called on the event loop
+
+    def is_member(self) -> bool:
+        """Whether the group knows us: KIP-848 tells of no empty assignment, but gives a member id."""
+        return bool(self._member_id)
+
+    def open(self, sink: RecordSink) -> None:
+        """Join the group and begin to poll.
+
+        Raises:
+            SettingsError: librdkafka refuses a property.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._sink = sink
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        try:
+            self._consumer = Consumer(
+                {**self._properties, "on_commit": self._on_commit, "error_cb": self._on_error},
+                logger=CLIENT_LOGGER,
+            )
+        except KafkaException as error:
+            raise settings_error(error, "consumer") from error
+        self._thread.start()
+
+    def publish(self, progress: Progress) -> None:
+        """Replace the snapshot that commits are taken from."""
+        self._progress = progress
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more of `partition`; what is on its way still comes."""
+        self._commands.append(lambda: self._pause_one(partition))
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Fetch `partition` again."""
+        self._commands.append(lambda: self._resume_one(partition))
+
+    def quiesce(self) -> None:
+        """Fetch nothing more, go on polling for events so that the group keeps us."""
+        self._commands.append(self._pause_all)
+        self._is_quiet = True
+
+    async def close(self, bound_s: float) -> None:
+        """Commit, wait for the answer, leave; returns after `bound_s` even if the broker is frozen."""
+        self._close_at = time.monotonic() + bound_s * 0.7
+        await asyncio.wait((self._ended,), timeout=bound_s)
+        if not self._ended.done():
+            _log.warning(
+                "%s: the broker did not answer within %.1f s of leaving; it will find out by itself",
+                self._name,
+                bound_s,
+            )
+
+    # -- the poll thread
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while self._close_at is None:
+                self._turn()
+            self._leave(self._close_at)
+        except Exception as error:  # noqa: BLE001  (the thread's supervisor: a silent death would look like an idle topic)
+            _log.exception("%s: the poll thread failed", self._name)
+            self._tell(self._sink.fatal, FatalClientError(f"{self._name}: the poll thread failed: {error!r}"))
+        finally:
+            self._tell(self._set_ended)
+
+    def _turn(self) -> None:
+        """One round: commands, commits, records."""
+        self.polled_at = now = time.monotonic()
+        while self._commands:
+            self._commands.popleft()()
+        if not self._member_id and self._properties.get("group.protocol") == "consumer":
+            self._member_id = self._consumer.memberid() or ""
+        self._commit_if_due(now)
+        if self._unresolved:
+            self._resolve()
+        if self._has_trouble and now - self._asked_at > _ASK_AGAIN_S:
+            self._ask_after_trouble(now)
+        match self._next_step(now):
+            case Poll(most):
+                self._poll(most)
+            case Step.WAIT:
+                time.sleep(_WAIT_S)
+            case Step.EVENTS:
+                self._poll(1)
+            case Step.PAUSE:
+                self._pause_all()
+            case Step.RESUME:
+                self._resume_all()
+
+    def _next_step(self, now: float) -> Poll | Step:
+        """By what the sink holds and what is on its way there."""
+        if self._is_quiet:
+            return Step.EVENTS
+        load = self._sink.load()
+        records = load.records + self._handed - load.taken
+        return self._pacing.next(now, records, load.size + self._handed_size - load.taken_size)
+
+    def _poll(self, most: int) -> None:
+        first = self._consumer.poll(_POLL_S)
+        if first is None:
+            return
+        messages = [first]
+        if most > 1:
+            messages += self._consumer.consume(most - 1, 0)
+        records = [cast("Message", message) for message in messages if self._is_record(message)]
+        if not records:
+            return
+        size = sum(map(len, records))
+        for message in records:
+            self._next[TopicPartition(message.topic(), message.partition())] = message.offset() + 1
+        self._handed += len(records)
+        self._handed_size += size
+        self._clear_trouble()
+        self._tell(self._sink.records, records, size)
+
+    def _is_record(self, message: KafkaMessage) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            record = cast("Message", message)  # the event names the partition
+            self._out_of_range(TopicPartition(record.topic(), record.partition()))
+        else:
+            self._on_error(error)
+        return False
+
+    def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(method, *arguments)
+        except RuntimeError:  # the event loop is closed: nobody is left to tell
+            self._close_at = self._close_at or time.monotonic()
+
+    # -- assignment
+
+    def _on_assign(self, _: Consumer, partitions: list[ClientPartition]) -> None:
+        """Take partitions up at the offsets that we resolve, not where a default would put them."""
+        if not self._policy.is_incremental:
+            self._unresolved.clear()
+        self._unresolved += partitions
+        deadline = time.monotonic() + _RESOLVE_S
+        while not self._resolve() and time.monotonic() < deadline and self._close_at is None:
+            time.sleep(_POLL_S)
+
+    def _resolve(self) -> bool:
+        """Assign what waits for its start; False, and it goes on waiting, when the broker does not answer."""
+        try:
+            committed = self._consumer.committed(self._unresolved, timeout=_ASK_S) if self._unresolved else []
+            starts = [self._start_of(partition) for partition in committed]
+        except KafkaException as error:
+            self._on_error(error.args[0])
+            return False
+        self._unresolved.clear()
+        self._assign(starts)
+        return True
+
+    def _start_of(self, committed: ClientPartition) -> ClientPartition:
+        """The committed offset, else the concrete offset that `start` means now.
+
+        A concrete one is committed before the first record is done: with a symbolic
+        `latest`, what arrives before a first commit would be skipped by a restart.
+        """
+        if committed.error is not None:
+            raise KafkaException(committed.error)
+        partition = TopicPartition(committed.topic, committed.partition)
+        if committed.offset != OFFSET_INVALID:
+            self._ledger.assigned(partition, committed.offset)
+            return ClientPartition(committed.topic, committed.partition, committed.offset)
+        low, high = self._watermarks(partition)
+        self._ledger.assigned(partition, None)
+        return ClientPartition(
+            committed.topic, committed.partition, low if self._policy.start == "earliest" else high
+        )
+
+    def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
+        watermarks = self._consumer.get_watermark_offsets(ClientPartition(*partition), timeout=_ASK_S)
+        if watermarks is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        return watermarks
+
+    def _assign(self, partitions: list[ClientPartition]) -> None:
+        if not self._policy.is_incremental:
+            self._consumer.assign(partitions)
+        elif partitions:
+            self._consumer.incremental_assign(partitions)
+        starts = []
+        for client_partition in partitions:
+            partition = TopicPartition(client_partition.topic, client_partition.partition)
+            self._epoch += 1
+            self._epochs[partition] = self._epoch
+            self._next[partition] = client_partition.offset
+            self._paused.discard(partition)
+            starts.append(Start(partition, self._epoch, client_partition.offset))
+        if self._is_quiet or self._pacing.is_paused:
+            self._consumer.pause(partitions)
+        elif partitions:  # a pause outlives an eager reassignment, and would leave a consumer stuck
+            self._consumer.resume(partitions)
+        self._tell(self._sink.assigned, starts)
+        _log.info(
+            "%s: assigned %s", self._name, ", ".join(f"{s.partition}@{s.offset}" for s in starts) or "nothing"
+        )
+
+    def _on_revoke(self, _: Consumer, partitions: list[ClientPartition]) -> None:
+        """Let what runs end within the bound, commit what is done, then let go."""
+        ours = self._known(partitions)
+        drained = threading.Event()
+        self._tell(self._sink.revoking, ours, drained.set)
+        bound_s = (
+            self._policy.drain_s if self._close_at is None else max(0.0, self._close_at - time.monotonic())
+        )
+        if ours and not drained.wait(bound_s):
+            _log.warning(
+                "%s: revoked before all was drained in %.1f s: %s",
+                self._name,
+                bound_s,
+                ", ".join(map(str, ours)),
+            )
+        self._commit(time.monotonic(), set(ours))
+        self._forget(ours)
+
+    def _on_lost(self, _: Consumer, partitions: list[ClientPartition]) -> None:
+        """The group has given our partitions away: their next owner has begun, so commit nothing."""
+        _log.warning("%s: lost %s", self._name, ", ".join(f"{p.topic}-{p.partition}" for p in partitions))
+        self._forget(self._known(partitions))
+
+    def _known(self, partitions: list[ClientPartition]) -> list[TopicPartition]:
+        gone = {(p.topic, p.partition) for p in partitions}
+        self._unresolved = [p for p in self._unresolved if (p.topic, p.partition) not in gone]
+        return [partition for partition in self._epochs if partition in gone]
+
+    def _forget(self, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            del self._epochs[partition]
+            del self._next[partition]
+            self._ledger.removed(partition)
+            self._paused.discard(partition)
+        self._tell(self._sink.revoked, partitions)
+
+    # -- commits
+
+    def _commit_if_due(self, now: float) -> None:
+        if self._ledger.is_due(now, self._progress.finished):
+            self._commit(now, set(self._epochs))
+
+    def _commit(self, now: float, partitions: set[TopicPartition]) -> None:
+        progress = self._progress
+        offsets = {}
+        for partition, committable in progress.offsets.items():
+            if partition in partitions and committable.epoch == self._epochs.get(partition):
+                offset = committable.offset
+                if committable.is_idle and offset == self._next[partition]:
+                    offset = max(offset, self._position(partition))
+                offsets[partition] = offset
+        due = self._ledger.select(now, progress.finished, offsets)
+        if not due:
+            return
+        try:
+            self._consumer.commit(
+                offsets=[ClientPartition(*p, offset) for p, offset in due.items()], asynchronous=True
+            )
+        except KafkaException as error:
+            self._commit_failed(error.args[0], due)
+
+    def _position(self, partition: TopicPartition) -> int:
+        """The client's position: behind the last record, and behind transaction markers that follow it."""
+        (position,) = self._consumer.position([ClientPartition(*partition)])
+        return int(position.offset)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[ClientPartition]) -> None:
+        failed = {}
+        for p in partitions:
+            partition = TopicPartition(p.topic, p.partition)
+            if error is None and p.error is None:
+                self._ledger.acknowledged(partition, p.offset)
+            else:
+                failed[partition] = p.offset
+        if failed:
+            self._commit_failed(error or next(p.error for p in partitions if p.error), failed)
+
+    def _commit_failed(self, error: KafkaError, offsets: dict[TopicPartition, int]) -> None:
+        """A commit that failed is due again; what it named is redelivered if we die before."""
+        for partition, offset in offsets.items():
+            self._ledger.failed(partition, offset)
+        _log.warning("%s: a commit failed and will be sent again: %s", self._name, error)
+        if error.code() in _UNAUTHORIZED:
+            self._on_error(error)
+
+    # -- pausing
+
+    def _pause_one(self, partition: TopicPartition) -> None:
+        if partition in self._epochs:
+            self._paused.add(partition)
+            self._consumer.pause([ClientPartition(*partition)])
+
+    def _resume_one(self, partition: TopicPartition) -> None:
+        if partition in self._paused:
+            self._paused.discard(partition)
+            if not (self._is_quiet or self._pacing.is_paused):
+                self._consumer.resume([ClientPartition(*partition)])
+
+    def _pause_all(self) -> None:
+        self._consumer.pause([ClientPartition(*partition) for partition in self._epochs])
+
+    def _resume_all(self) -> None:
+        self._consumer.resume([ClientPartition(*p) for p in self._epochs if p not in self._paused])
+
+    # -- what goes wrong
+
+    def _out_of_range(self, partition: TopicPartition) -> None:
+        """The next record to read is not in the log: retention passed it, or the topic is another one."""
+        if partition not in self._epochs:
+            return
+        try:
+            low, high = self._watermarks(partition)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+            low, high = -1, -1
+        choice = self._policy.on_out_of_range
+        is_skipped = choice != "stop" and high >= 0
+        gap = Gap(partition, self._next[partition], low, high, is_skipped)
+        if is_skipped:
+            self._go_on_at(partition, low if choice == "earliest" else high)
+        self._tell(self._sink.gap, gap)
+
+    def _go_on_at(self, partition: TopicPartition, offset: int) -> None:
+        """A seek is refused in this state: take the partition up anew at an explicit offset."""
+        if self._policy.is_incremental:
+            self._consumer.incremental_unassign([ClientPartition(*partition)])
+            self._consumer.incremental_assign([ClientPartition(*partition, offset)])
+        else:
+            others = [ClientPartition(*p, at) for p, at in self._next.items() if p != partition]
+            self._consumer.assign([*others, ClientPartition(*partition, offset)])
+        self._next[partition] = offset
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Client errors, from callbacks and from polled events. Transient ones librdkafka handles itself."""
+        if error.fatal():
+            self._tell(
+                self._sink.fatal,
+                FatalClientError(f"{self._name}: the Kafka client cannot go on: {error.str()}"),
+            )
+            self._close_at = time.monotonic() + 1
+        elif (trouble := self._trouble(error)) is not None:
+            self._has_trouble = True
+            self._tell(self._sink.trouble, trouble)
+        else:
+            _log.warning("%s: %s", self._name, error.str())
+
+    def _trouble(self, error: KafkaError) -> Unavailable | None:
+        code, text = error.code(), error.str()
+        if code in _AUTHENTICATION:
+            return AuthenticationFailed(
+                f"the broker refuses our credentials ({text}): check KAFKA_USERNAME, KAFKA_PASSWORD"
+            )
+        if code in _UNAUTHORIZED:
+            return NotAuthorized(f"{text}: grant READ on topic {', '.join(self._topics)} and on the group")
+        if code in _UNKNOWN_TOPIC:
+            return TopicMissing(f"{text}: create topic {', '.join(self._topics)}")
+        if code in _UNREACHABLE:
+            return BrokerUnavailable(f"{text}: check KAFKA_BOOTSTRAP_SERVERS and the brokers")
+        return None
+
+    def _ask_after_trouble(self, now: float) -> None:
+        """A quiet topic brings no record that would tell that the trouble is over: ask for its metadata."""
+        self._asked_at = now
+        try:
+            metadata = self._consumer.list_topics(self._topics[0], timeout=1)
+        except KafkaException:
+            return
+        if all(topic.error is None for topic in metadata.topics.values()):
+            self._clear_trouble()
+
+    def _clear_trouble(self) -> None:
+        if self._has_trouble:
+            self._has_trouble = False
+            self._tell(self._sink.trouble, None)
+
+    # -- the end
+
+    def _leave(self, deadline: float) -> None:
+        """Commit, wait for the answer, leave the group."""
+        self._commit(time.monotonic(), set(self._epochs))
+        while self._ledger.pending() and time.monotonic() < deadline:
+            self._consumer.poll(0.05)
+        self._consumer.close()
+
+    def _set_ended(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)

@@ -1,0 +1,227 @@
+"""What the runtime needs of the world: Protocols that the edges (Kafka, PostgreSQL) fill.
+
+Each port has a contract suite in `ottla.testing` or `tests/contract` that every
+implementation passes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from ottla.core.offsets import Committable
+from ottla.errors import FatalClientError, Unavailable
+from ottla.records import Headers, SendResult, TopicPartition
+
+
+class Message(Protocol):
+    """A polled record, read lazily, in the shape of confluent-kafka's `Message`."""
+
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def __len__(self) -> int: ...
+
+
+class Claim(enum.Enum):
+    """What the inbox says of an event id."""
+
+    FRESH = "fresh"  # never seen: the row is ours, inside our transaction
+    DONE = "done"  # its effect is committed
+    DEAD_PENDING = "dead_pending"  # given up; its dead letter may not be written yet: write it again
+    DEAD = "dead"  # given up, its dead letter is acknowledged
+    REUSED = "reused"  # seen with other content
+
+
+@dataclass(frozen=True, slots=True)
+class InboxKey:
+    """Who handles which event, and a digest of its key and value (32 bytes)."""
+
+    listener: str
+    event_id: str
+    digest: bytes
+
+
+class Inbox(Protocol):
+    """Effects once per (listener, event id). Safe to share between tasks.
+
+    Every method raises `Unavailable` for what is not the handler's doing, and
+    changes nothing then; a COMMIT whose answer was lost raises it too, and the
+    next call tells by its claim how it ended.
+    """
+
+    async def once(self, key: InboxKey, body: Callable[[Any], Awaitable[Any]]) -> Claim:
+        """Run `body(transaction)` in one transaction that begins with the inbox row.
+
+        FRESH: the body ran and its effects are committed. Any other claim: it was
+        not called. What the body raises is raised after the rollback, except that
+        failures of the database below it become `Unavailable`.
+        """
+        ...
+
+    def once_in_thread(self, key: InboxKey, body: Callable[[Any], Any]) -> Claim:
+        """The same for a body that is an ordinary function; blocks the calling thread."""
+        ...
+
+    async def bury(self, key: InboxKey) -> Claim:
+        """Claim the event as `dead_pending` before its dead letter is published.
+
+        FRESH or DEAD_PENDING: publish it, then call `buried`. DONE, DEAD: somebody
+        else ended it, publish nothing. REUSED: the row belongs to other content.
+        """
+        ...
+
+    async def buried(self, key: InboxKey) -> None:
+        """The dead letter is acknowledged: `dead_pending` becomes `dead`."""
+        ...
+
+
+class RecordProducer(Protocol):
+    """Acknowledged sends of bytes. Safe to share between tasks of one loop."""
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+    ) -> SendResult:
+        """Return once every in-sync replica has the record; a full local queue waits.
+
+        Raises a `SendFailed`. After `SendTimedOut` the record may still be there.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """The event loop's time, so that tests can turn it."""
+
+    def now(self) -> float:
+        """Seconds of a clock that never goes back."""
+        ...
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Call back on the event loop after `delay_s`."""
+        ...
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Do not call back."""
+        ...
+
+
+class Start(NamedTuple):
+    """A partition of a new assignment: its epoch, and the offset its records begin with."""
+
+    partition: TopicPartition
+    epoch: int
+    offset: int
+
+
+class Gap(NamedTuple):
+    """Records that are not there any more, or not yet: `expected` lies outside [`low`, `high`]."""
+
+    partition: TopicPartition
+    expected: int
+    low: int
+    high: int
+    is_skipped: bool  # the listener chose to go on at `low` or `high`
+
+
+class Load(NamedTuple):
+    """How full a listener is; read by the poll thread at any time."""
+
+    taken: int  # records taken over from the poll thread, ever
+    taken_size: int  # bytes of their values
+    records: int  # records taken and not ended
+    size: int  # bytes of their values
+
+
+class Progress(NamedTuple):
+    """An immutable snapshot for the poll thread."""
+
+    offsets: Mapping[TopicPartition, Committable]
+    finished: int  # records ended since the start of the process
+
+
+class RecordSink(Protocol):
+    """What a source tells of; called on the event loop, in the order in which it happened.
+
+    `load` alone is called from the source's own thread.
+    """
+
+    def load(self) -> Load:
+        """How full the sink is."""
+        ...
+
+    def assigned(self, starts: Sequence[Start]) -> None:
+        """Partitions are ours; their records follow."""
+        ...
+
+    def records(self, batch: Sequence[Message], size: int) -> None:
+        """Polled records, ascending per partition; `size` is the sum of their values' lengths."""
+        ...
+
+    def revoking(self, partitions: Sequence[TopicPartition], drained: Callable[[], None]) -> None:
+        """Start nothing more of these; call `drained` once nothing of them runs and its end is published."""
+        ...
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """These are no longer ours, drained or not: what they report from now on changes nothing."""
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """The next record to read is not there."""
+        ...
+
+    def trouble(self, error: Unavailable | None) -> None:
+        """Something outside keeps records from coming; None: they come again."""
+        ...
+
+    def fatal(self, error: FatalClientError) -> None:
+        """The source has ended for good."""
+        ...
+
+
+class RecordSource(Protocol):
+    """Where a listener's records come from: one group member, polled by a thread of its own."""
+
+    def open(self, sink: RecordSink) -> None:
+        """Join the group and begin to poll. Call it on the event loop.
+
+        Raises:
+            SettingsError: the client refuses a property.
+        """
+        ...
+
+    def publish(self, progress: Progress) -> None:
+        """Replace the snapshot that commits are taken from."""
+        ...
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more records of `partition` until `resume`; those on their way still come."""
+        ...
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Take `partition` up again."""
+        ...
+
+    def quiesce(self) -> None:
+        """Fetch nothing more, stay in the group."""
+        ...
+
+    async def close(self, bound_s: float) -> None:
+        """Commit the newest snapshot, wait for the answer at most `bound_s`, leave the group."""
+        ...

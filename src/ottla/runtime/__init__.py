@@ -1,0 +1,1 @@
+"""The shell around the core: the only place with tasks and time-outs."""

@@ -1,0 +1,123 @@
+"""A listener's partitions: what is unfinished of each, and in which state it is.
+
+A `PartitionState` lives for one assignment. When the partition goes, the state is
+closed, and whatever still runs for it reports to a closed state, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from ottla.core.decide import Bury
+from ottla.core.offsets import Committable, OffsetTracker
+from ottla.ports import Message, Start, Timer
+from ottla.records import TopicPartition
+
+
+class Phase(enum.Enum):
+    """Where a partition stands in its assignment."""
+
+    OPEN = "open"
+    STOPPED = "stopped"  # a record of it cannot be settled: nothing of it starts
+    LEAVING = "leaving"  # being revoked: what runs may end, nothing starts
+    CLOSED = "closed"  # no longer ours
+
+
+class Delivery:
+    """One polled record on its way to its end. Mutable, and owned by the engine."""
+
+    __slots__ = (
+        "attempt",
+        "burials",
+        "is_cancelled",
+        "lane",
+        "message",
+        "offset",
+        "pending",
+        "state",
+        "timer",
+    )
+
+    def __init__(self, message: Message, state: PartitionState, offset: int, lane: Hashable | None) -> None:
+        self.message = message
+        self.state = state
+        self.offset = offset
+        self.lane = lane
+        self.attempt = 0
+        self.timer: Timer | None = None
+        self.pending: Bury | None = None  # given up: what is left is its dead letter
+        self.burials = 0  # dead letters that could not be written
+        self.is_cancelled = False
+
+    def __str__(self) -> str:
+        return f"{self.state.partition}@{self.offset}"
+
+
+class PartitionState:
+    """What is known of one partition in one epoch."""
+
+    __slots__ = (
+        "epoch",
+        "held",
+        "limit",
+        "parked",
+        "partition",
+        "phase",
+        "running",
+        "slot",
+        "tracker",
+        "waiting",
+        "window",
+    )
+
+    def __init__(self, start: Start, *, slot: int, window: int) -> None:
+        self.partition: TopicPartition = start.partition
+        self.epoch = start.epoch
+        self.slot = slot
+        self.window = window
+        self.limit = start.offset + window
+        self.tracker: OffsetTracker[Delivery] = OffsetTracker(start.offset)
+        self.held: deque[Delivery] = deque()  # beyond the window
+        self.parked: list[Delivery] = []  # taken from its lane while the partition was stopped
+        self.waiting: dict[Delivery, Any] = {}  # in back-off, with what failed last
+        self.running = 0
+        self.phase = Phase.OPEN
+
+    def is_beyond_window(self, offset: int) -> bool:
+        """Whether `offset` is too far ahead of the lowest unfinished one to start."""
+        if self.held:
+            return True
+        if offset < self.limit:
+            return False
+        self.limit = self.tracker.lowest() + self.window
+        return offset >= self.limit
+
+    def releasable(self) -> list[Delivery]:
+        """The held records that the window has come to, taken out of `held`."""
+        self.limit = self.tracker.lowest() + self.window
+        held, released = self.held, []
+        while held and held[0].offset < self.limit:
+            released.append(held.popleft())
+        return released
+
+    def committable(self) -> Committable:
+        """What may be committed of this partition now."""
+        return Committable(self.epoch, self.tracker.lowest(), is_idle=not self.tracker)
+
+
+class Drain:
+    """Waits for what runs in some partitions, then calls back once."""
+
+    def __init__(self, states: list[PartitionState], drained: Callable[[], None]) -> None:
+        self._states = states
+        self._drained = drained
+
+    def is_over(self) -> bool:
+        """Whether nothing of these partitions runs; calls back when so."""
+        if any(state.running for state in self._states):
+            return False
+        self._drained()
+        return True

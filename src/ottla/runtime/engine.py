@@ -1,0 +1,582 @@
+"""The engine of one listener: starts polled records in order and carries out what is decided of them.
+
+The road of a record: `records` → a worker takes it from its lane → `invoke` (the
+handler) → `decide` → done, back-off, dead letter → `publish` for the poll thread to
+commit. Everything here runs on the event loop, so no locks; the poll thread reads `load`.
+
+Workers are long-lived tasks, `concurrency` of them, not a task per record: a handler
+that does not suspend costs no task, and `asyncio.current_task()` inside a handler is
+a real task, so time-outs and task groups work. Their context variables outlive a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ottla.core.backoff import InPlace, exponential_s
+from ottla.core.decide import (
+    Bury,
+    Cancelled,
+    Ended,
+    Failed,
+    Interrupted,
+    Outcome,
+    Reason,
+    RetryInPlace,
+    Simple,
+    StopPartition,
+    WaitForCure,
+    decide,
+)
+from ottla.core.lanes import Lanes, Order
+from ottla.errors import FatalClientError, OttlaError, Unavailable
+from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
+from ottla.records import TopicPartition
+from ottla.runtime.assignment import Delivery, Drain, PartitionState, Phase
+from ottla.runtime.lifecycle import Health, supervise
+
+_log = logging.getLogger("ottla.listener")
+
+_TURN_S = 0.005
+"""How long handlers that never suspend may keep the event loop before others get a turn."""
+_PUBLISH_S = 0.02
+"""How old a finished record may be before the poll thread knows of it."""
+_BURIALS_BEFORE_STOP = 3
+"""After so many dead letters of one record that could not be written its partition stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePolicy:
+    """How one listener works."""
+
+    concurrency: int = 64
+    order: Order = Order.KEY
+    retry: InPlace = field(default_factory=InPlace)
+    has_dead_letter: bool = True
+    window: int = 100_000
+    is_window_full_final: bool = True
+    """Whether a record that fills the window ends as exhausted; else its partition waits for it."""
+    is_cancellable: bool = True
+    """Whether a running handler can be ended: a coroutine can, a thread cannot."""
+
+
+class Buries(Protocol):
+    """Writes dead letters."""
+
+    async def bury(self, delivery: Delivery, decision: Bury) -> None:
+        """Return once the dead letter is acknowledged, or the record was ended by somebody else."""
+        ...
+
+
+class Engine:
+    """Runs one listener's records. Fills `ports.RecordSink`."""
+
+    def __init__(  # noqa: PLR0913  (its collaborators; a bundle of them would only rename this list)
+        self,
+        name: str,
+        policy: EnginePolicy,
+        *,
+        source: RecordSource,
+        invoke: Callable[[Delivery], Awaitable[Outcome]],
+        settlement: Buries,
+        health: Health,
+        clock: Clock,
+        chance: Callable[[], float],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.name = name
+        self._policy = policy
+        self._source = source
+        self._invoke = invoke
+        self._settlement = settlement
+        self._health = health
+        self._clock = clock
+        self._chance = chance
+        self._on_fatal = on_fatal
+        self._states: dict[tuple[str, int], PartitionState] = {}
+        self._slots: dict[TopicPartition, int] = {}
+        self._lanes: Lanes[Delivery] = Lanes()
+        self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
+        self._workers: list[asyncio.Task[None]] = []
+        self._running: dict[Delivery, asyncio.Task[None]] = {}
+        self._idle: list[asyncio.Future[None]] = []
+        self._drains: list[Drain] = []
+        self._yield_at = 0.0
+        self._publication: Timer | None = None
+        self._is_open = True
+        self._is_stopping = False
+        self._is_probe_due = False
+        self._probe: Delivery | None = None
+        self._cures = 0  # failures of the framework's own work in a row
+        self.has_joined = False
+
+    # -- starting and stopping
+
+    def start(self) -> None:
+        """Join the group; call it on the event loop."""
+        self._workers = [
+            supervise(self._work(), name=f"{self.name}-{number}", on_crash=self._on_fatal)
+            for number in range(self._policy.concurrency)
+        ]
+        self._source.open(self)
+
+    async def stop(self, bound_s: float) -> None:
+        """Start nothing more, let what runs end within `bound_s`, commit, leave the group.
+
+        What was not finished is redelivered. Handlers that are coroutines are
+        cancelled at the bound; a thread cannot be, and runs on.
+        """
+        deadline = self._clock.now() + bound_s
+        self._source.quiesce()
+        self._is_open, self._is_stopping = False, True
+        drained = asyncio.get_running_loop().create_future()
+        self.revoking([state.partition for state in self._states.values()], lambda: drained.set_result(None))
+        # A part of the bound is kept for the commit: a handler's last moments are worth less than
+        # the results of its siblings.
+        done, _ = await asyncio.wait((drained,), timeout=bound_s * 0.8)
+        if not done:
+            _log.warning(
+                "%s: %d records were still being handled after %.1f s and will be redelivered",
+                self.name,
+                len(self._running),
+                bound_s * 0.8,
+            )
+            self._cancel(list(self._running))
+            await asyncio.wait((drained,), timeout=bound_s * 0.05)
+        self._publish()
+        await self._source.close(max(0.05, deadline - self._clock.now()))
+        self.revoked([state.partition for state in self._states.values()])
+        for worker in self._workers:
+            worker.cancel()
+
+    # -- what the source tells (ports.RecordSink)
+
+    def load(self) -> Load:
+        """How full this listener is. Totals are read first: stale ones make it look fuller, never emptier."""
+        taken, taken_size = self._taken, self._taken_size
+        return Load(taken, taken_size, self._buffered, self._size)
+
+    def assigned(self, starts: Sequence[Start]) -> None:
+        """Take up partitions, each in a new epoch."""
+        self.has_joined = True
+        for start in starts:
+            slot = self._slots.setdefault(start.partition, len(self._slots))
+            self._states[start.partition] = PartitionState(start, slot=slot, window=self._policy.window)
+        self._publish()
+
+    def records(self, batch: Sequence[Message], size: int) -> None:
+        """Queue polled records in their lanes."""
+        self._buffered += len(batch)
+        self._size += size
+        self._taken += len(batch)
+        self._taken_size += size
+        states, offer, order = self._states, self._lanes.offer, self._policy.order
+        for message in batch:
+            state = states.get((message.topic(), message.partition()))
+            if state is None:
+                self._forget(message)  # of a partition that went meanwhile: its next owner has it
+                continue
+            offset = message.offset()
+            delivery = Delivery(message, state, offset, self._lane(message, state, order))
+            if not state.tracker.polled(offset, delivery):
+                self._forget(message)  # below the start of this epoch, or delivered in it before
+            elif state.is_beyond_window(offset):
+                self._hold(delivery)
+            else:
+                offer(delivery.lane, delivery)
+        self._wake()
+
+    @staticmethod
+    def _lane(message: Message, state: PartitionState, order: Order) -> tuple[int, bytes | None] | None:
+        if order is Order.KEY:
+            key = message.key()
+            return None if key is None else (state.slot, key)
+        return (state.slot, None) if order is Order.PARTITION else None
+
+    def revoking(self, partitions: Sequence[TopicPartition], drained: Callable[[], None]) -> None:
+        """Start nothing more of `partitions`; what waits is left to their next owner."""
+        leaving = [state for p in partitions if (state := self._states.get(p)) is not None]
+        for state in leaving:
+            state.phase = Phase.LEAVING
+            self._health.ready(str(state.partition))
+        for delivery in self._lanes.drop(
+            lambda item: item.state.phase is Phase.LEAVING, lambda item: item.lane
+        ):
+            self._forget(delivery.message)
+        for state in leaving:
+            self._let_go(state)
+
+        def publish_and_tell() -> None:
+            self._publish()
+            drained()
+
+        self._drains.append(Drain(leaving, publish_and_tell))
+        self._check_drains()
+
+    def _let_go(self, state: PartitionState) -> None:
+        """Release what is held, parked or in back-off."""
+        for delivery in state.held:
+            self._forget(delivery.message)  # never entered its lane
+        for delivery in (*state.parked, *state.waiting):
+            if delivery.timer is not None:
+                delivery.timer.cancel()
+            self._forget(delivery.message)
+            self._lanes.finish(delivery.lane)
+        state.held.clear()
+        state.parked.clear()
+        state.waiting.clear()
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Close `partitions`: what still runs for them is cancelled where it can be, and changes nothing."""
+        closed = [state for p in partitions if (state := self._states.pop(p, None)) is not None]
+        lost = [state for state in closed if state.phase is not Phase.LEAVING]
+        for state in closed:
+            state.phase = Phase.CLOSED
+            self._health.ready(str(state.partition))
+        for delivery in self._lanes.drop(
+            lambda item: item.state.phase is Phase.CLOSED, lambda item: item.lane
+        ):
+            self._forget(delivery.message)
+        for state in lost:
+            self._let_go(state)
+        self._cancel([delivery for delivery in self._running if delivery.state.phase is Phase.CLOSED])
+        self._publish()
+
+    def gap(self, gap: Gap) -> None:
+        """Say that records are gone, and stop their partition unless the listener chose to skip."""
+        gone = (
+            f"records {gap.expected} to {gap.low - 1} are gone"
+            if gap.expected < gap.low
+            else (f"the group is at {gap.expected}, but the log ends at {gap.high}")
+        )
+        if gap.is_skipped:
+            _log.error("%s: %s: %s; skipped, because on_out_of_range says so", self.name, gap.partition, gone)
+        elif (state := self._states.get(gap.partition)) is not None:
+            cure = (
+                "reset the group's offset, or set on_out_of_range; retention is shorter than the outage was"
+            )
+            self._stop_partition(state, f"{gone} (retention or a new topic of that name); {cure}")
+
+    def trouble(self, error: Unavailable | None) -> None:
+        """Say why no records come, or that they come again."""
+        if error is None:
+            self._health.ready(f"{self.name} source")
+        else:
+            self._health.unready(f"{self.name} source", str(error))
+
+    def fatal(self, error: FatalClientError) -> None:
+        """The client cannot go on, and neither can the process."""
+        self._on_fatal(error)
+
+    # -- the workers
+
+    async def _work(self) -> None:
+        take, now = self._lanes.take, self._clock.now
+        while True:
+            delivery = take() if self._is_open or self._is_probe_due else None
+            if delivery is None:
+                await self._rest()
+                continue
+            state = delivery.state
+            if state.phase is not Phase.OPEN and not self._may_start_in(state, delivery):
+                continue
+            if not self._is_open:
+                self._is_probe_due, self._probe = False, delivery
+            elif self._idle and self._lanes:
+                self._wake()
+            await self._handle(delivery)
+            if now() >= self._yield_at:
+                await asyncio.sleep(0)
+                self._yield_at = now() + _TURN_S
+
+    async def _rest(self) -> None:
+        """Wait until there may be something to start; the last to rest is the first to be woken."""
+        waker = asyncio.get_running_loop().create_future()
+        self._idle.append(waker)
+        await waker
+
+    def _wake(self) -> None:
+        """Wake one worker; it wakes the next if there is more to start."""
+        while self._idle:
+            waker = self._idle.pop()
+            if not waker.done():
+                waker.set_result(None)
+                return
+
+    def _may_start_in(self, state: PartitionState, delivery: Delivery) -> bool:
+        """Only the dead letter that a stopped partition waits for may go on in it."""
+        if state.phase is not Phase.STOPPED:
+            self._release(delivery)
+            return False
+        if delivery.pending is None:
+            state.parked.append(delivery)
+            return False
+        return True
+
+    async def _handle(self, delivery: Delivery) -> None:
+        """From the handler to the record's end, its back-off, or its place in the queue again."""
+        state = delivery.state
+        state.running += 1
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (workers are tasks)
+        self._running[delivery] = task
+        try:
+            if delivery.pending is None:
+                delivery.attempt += 1
+                outcome = await self._invoke(delivery)
+                if self._cures and not isinstance(outcome, Interrupted | Cancelled):
+                    self._cured()
+                if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:
+                    self._finish(delivery)
+                else:
+                    await self._settle(delivery, outcome)
+            else:
+                await self._bury(delivery, delivery.pending)
+        except asyncio.CancelledError:
+            if not delivery.is_cancelled:
+                raise
+            task.uncancel()
+            self._release(delivery)
+        finally:
+            del self._running[delivery]
+            state.running -= 1
+            if delivery is self._probe:
+                self._probe = None
+                self._schedule_probe()
+            if self._drains:
+                self._check_drains()
+
+    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        state = delivery.state
+        if state.phase is Phase.CLOSED:
+            self._release(delivery)
+            return
+        decision = decide(
+            outcome,
+            attempt=delivery.attempt,
+            chance=self._chance(),
+            retry=self._policy.retry,
+            is_window_full=self._is_filling_window(delivery),
+            has_dead_letter=self._policy.has_dead_letter,
+        )
+        match decision:
+            case Simple.DONE:
+                self._finish(delivery)
+            case Simple.LEAVE:
+                self._release(delivery)
+            case WaitForCure(error):
+                self._wait_for_cure(delivery, error)
+            case RetryInPlace(delay_s):
+                self._back_off(delivery, delay_s, outcome)
+            case Bury():
+                await self._bury(delivery, decision)
+            case StopPartition(error):
+                self._park(delivery)
+                self._stop_partition(state, f"{delivery} failed and dead_letter=False: {error}")
+
+    # -- ends and waits of a record
+
+    def _finish(self, delivery: Delivery) -> None:
+        """The record is done: set explicitly, here and nowhere else."""
+        state = delivery.state
+        state.tracker.done(delivery.offset)
+        self._finished += 1
+        self._release(delivery)
+        if state.held:
+            self._release_held(state)
+        if self._publication is None:
+            self._publication = self._clock.call_later(_PUBLISH_S, self._publish)
+
+    def _release(self, delivery: Delivery) -> None:
+        """Give the lane and the room back; says nothing of the offset."""
+        self._forget(delivery.message)
+        self._lanes.finish(delivery.lane)
+
+    def _forget(self, message: Message) -> None:
+        self._buffered -= 1
+        self._size -= len(message)
+
+    def _back_off(self, delivery: Delivery, delay_s: float, failure: object) -> None:
+        """Keep the lane, not the place among the running."""
+        state = delivery.state
+        if state.phase is Phase.LEAVING:
+            self._release(delivery)
+            return
+        state.waiting[delivery] = failure
+        delivery.timer = self._clock.call_later(delay_s, lambda: self._due(delivery))
+
+    def _due(self, delivery: Delivery) -> None:
+        delivery.timer = None
+        del delivery.state.waiting[delivery]
+        self._lanes.again(delivery)
+        self._wake()
+
+    def _park(self, delivery: Delivery) -> None:
+        """Keep the lane until the partition goes on or goes away."""
+        if delivery.state.phase is Phase.LEAVING:
+            self._release(delivery)
+        else:
+            delivery.state.parked.append(delivery)
+
+    async def _bury(self, delivery: Delivery, decision: Bury) -> None:
+        """Write the dead letter; only its acknowledgement ends the record."""
+        state = delivery.state
+        delivery.pending = decision
+        try:
+            await self._settlement.bury(delivery, decision)
+        except OttlaError as error:
+            self._burial_failed(delivery, error)
+            return
+        if self._cures:
+            self._cured()
+        if state.phase is Phase.CLOSED:
+            self._release(delivery)
+            return
+        self._finish(delivery)
+        _log.warning(
+            "%s: %s went to the dead-letter topic after %d attempts: %s: %s",
+            self.name,
+            delivery,
+            delivery.attempt,
+            decision.reason.value,
+            decision.error,
+        )
+        if state.phase is Phase.STOPPED and delivery.burials:
+            self._go_on(state)
+
+    def _burial_failed(self, delivery: Delivery, error: OttlaError) -> None:
+        state = delivery.state
+        delivery.burials += 1
+        if state.phase is Phase.CLOSED:
+            self._release(delivery)
+            return
+        delay_s = exponential_s(delivery.burials, first_s=0.5, factor=2, max_s=30)
+        _log.error(
+            "%s: the dead letter of %s could not be written, again in %.1f s: %s",
+            self.name,
+            delivery,
+            delay_s,
+            error,
+        )
+        if delivery.burials >= _BURIALS_BEFORE_STOP and state.phase is Phase.OPEN:
+            self._stop_partition(state, f"the dead letter of {delivery} cannot be written: {error}")
+        self._back_off(delivery, delay_s, error)
+
+    # -- stopped partitions
+
+    def _stop_partition(self, state: PartitionState, reason: str) -> None:
+        if state.phase is not Phase.OPEN:
+            return
+        state.phase = Phase.STOPPED
+        self._source.pause(state.partition)
+        self._health.unready(str(state.partition), f"{self.name} has stopped this partition: {reason}")
+
+    def _go_on(self, state: PartitionState) -> None:
+        state.phase = Phase.OPEN
+        self._source.resume(state.partition)
+        self._health.ready(str(state.partition))
+        for delivery in reversed(state.parked):
+            self._lanes.again(delivery)
+        state.parked.clear()
+        self._wake()
+
+    # -- failures of the framework's own work (no attempts)
+
+    def _wait_for_cure(self, delivery: Delivery, error: BaseException) -> None:
+        """Start nothing, try the oldest record again after a back-off, without end."""
+        delivery.attempt -= 1
+        if delivery.state.phase is Phase.LEAVING:
+            self._release(delivery)
+        else:
+            self._lanes.again(delivery)
+        self._health.unready(self.name, f"starts nothing until this is cured: {error}")
+        if self._is_open:
+            self._is_open = False
+            self._schedule_probe()
+
+    def _schedule_probe(self) -> None:
+        """However a probe ended but by a cure, another follows."""
+        if self._is_open or self._is_stopping:
+            return
+        self._cures += 1
+        delay_s = exponential_s(self._cures, first_s=0.2, factor=2, max_s=10) * (0.8 + 0.2 * self._chance())
+        self._clock.call_later(delay_s, self._let_probe)
+
+    def _let_probe(self) -> None:
+        self._is_probe_due = not self._is_open and not self._is_stopping
+        self._wake()
+
+    def _cured(self) -> None:
+        self._cures = 0
+        self._is_probe_due = False
+        self._is_open = not self._is_stopping
+        self._health.ready(self.name)
+        self._wake()
+
+    # -- the window
+
+    def _hold(self, delivery: Delivery) -> None:
+        state = delivery.state
+        if not state.held:
+            self._source.pause(state.partition)
+            _log.warning(
+                "%s: %s: the uncommitted window of %d offsets is full behind %s",
+                self.name,
+                state.partition,
+                state.window,
+                state.tracker.head(),
+            )
+        state.held.append(delivery)
+        self._press(state)
+
+    def _release_held(self, state: PartitionState) -> None:
+        for delivery in state.releasable():
+            self._lanes.offer(delivery.lane, delivery)
+        if state.held:
+            self._press(state)
+        elif state.phase is Phase.OPEN:
+            self._source.resume(state.partition)
+        self._wake()
+
+    def _press(self, state: PartitionState) -> None:
+        """End the back-off of the record that fills the window: it has had its chances."""
+        head = state.tracker.head()
+        if head is None or not self._is_filling_window(head):
+            return
+        failure = state.waiting.get(head)
+        if isinstance(failure, Failed) and head.timer is not None:
+            head.timer.cancel()
+            head.timer = None
+            head.pending = Bury(Reason.WINDOW_FULL, failure.error)
+            del state.waiting[head]
+            self._lanes.again(head)
+            self._wake()
+
+    def _is_filling_window(self, delivery: Delivery) -> bool:
+        state = delivery.state
+        can_end = self._policy.is_window_full_final and self._policy.has_dead_letter
+        return bool(state.held) and can_end and state.tracker.head() is delivery
+
+    # -- the snapshot for the poll thread, and drains
+
+    def _publish(self) -> None:
+        if self._publication is not None:
+            self._publication.cancel()
+            self._publication = None
+        offsets = {state.partition: state.committable() for state in self._states.values()}
+        self._source.publish(Progress(offsets, self._finished))
+
+    def _check_drains(self) -> None:
+        self._drains = [drain for drain in self._drains if not drain.is_over()]
+
+    def _cancel(self, deliveries: Iterable[Delivery]) -> None:
+        if not self._policy.is_cancellable:
+            return
+        for delivery in deliveries:
+            if not delivery.is_cancelled:
+                delivery.is_cancelled = True
+                self._running[delivery].cancel()

@@ -1,0 +1,209 @@
+"""Calls one listener's handler for one record, and turns whatever happens into an `Outcome`.
+
+Failed until proven done: the only way to `SUCCEEDED` is that the handler returned, and
+with a transaction that its COMMIT was answered. This is one of the places where
+a broad `except` belongs: a handler may raise anything, and all of it is an outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from ottla.core.decide import Ended, Failed, GivenUp, Interrupted, Outcome, Reason
+from ottla.core.identity import content_digest, event_id
+from ottla.errors import DeadLetter, EventIdReused, Retry, Skip, Unavailable, Undecodable
+from ottla.ports import Claim, Inbox, InboxKey, Message
+from ottla.records import Headers, Record
+from ottla.runtime.assignment import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a handler is called. `payload`, `record`, `template` and `transaction` name its parameters."""
+
+    function: Callable[..., Any]
+    is_async: bool
+    decode: Callable[[bytes | None], Any]
+    payload: str | None = None
+    record: str | None = None
+    transaction: str | None = None
+    given: dict[str, Any] | None = None
+    """Arguments that are the same for every record: the template."""
+
+
+def headers_of(message: Message) -> Headers | None:
+    """The record's headers, or None when the client cannot read them (a name that is not UTF-8)."""
+    try:
+        return Headers(message.headers() or ())
+    except (SystemError, UnicodeDecodeError):
+        return None
+
+
+def event_id_of(message: Message, headers: Headers) -> str:
+    """The id of the event that `message` carries."""
+    timestamp_type, timestamp_ms = message.timestamp()
+    timestamp = timestamp_ms if timestamp_type else None
+    return event_id(headers, message.topic(), message.partition(), message.offset(), timestamp)
+
+
+def inbox_key(listener: str, message: Message) -> InboxKey:
+    """Under which the inbox keeps `message` for `listener`."""
+    headers = headers_of(message) or Headers()
+    return InboxKey(listener, event_id_of(message, headers), content_digest(message.key(), message.value()))
+
+
+def _record(delivery: Delivery, headers: Headers) -> Record:
+    message = delivery.message
+    timestamp_type, timestamp_ms = message.timestamp()
+    return Record(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=delivery.offset,
+        key=message.key(),
+        value=message.value(),
+        headers=headers,
+        timestamp_ms=timestamp_ms if timestamp_type else None,
+        attempt=delivery.attempt,
+        event_id=event_id_of(message, headers),
+    )
+
+
+class Invoker:
+    """Handles deliveries of one listener; safe to call from all of its workers."""
+
+    def __init__(
+        self,
+        listener: str,
+        call: Call,
+        *,
+        fatal: tuple[type[BaseException], ...],
+        inbox: Inbox | None,
+        threads: Executor | None,
+    ) -> None:
+        self._listener = listener
+        self._call = call
+        self._fatal = fatal
+        self._inbox = inbox
+        self._threads = threads
+        self._run: Callable[[Delivery], Awaitable[Outcome]] = self._plain
+        if call.transaction is not None:
+            self._run = self._once
+        elif call.is_async and call.record is None and not call.given and call.payload is not None:
+            self._run = self._payload_only
+
+    async def __call__(self, delivery: Delivery) -> Outcome:
+        """The outcome of one call of the handler."""
+        try:
+            return await self._run(delivery)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if delivery.is_cancelled or (task is not None and task.cancelling()):
+                raise  # ours: the partition goes, or the process stops
+            return Failed(error)  # the handler's own: something it awaited was cancelled
+        except Exception as error:  # noqa: BLE001  (a handler may raise anything; see the head of this file)
+            return self._outcome(error)
+
+    def _outcome(self, error: Exception) -> Outcome:
+        match error:
+            case Skip():
+                return Ended.SKIPPED
+            case DeadLetter():
+                return GivenUp(error, Reason.HANDLER)
+            case Undecodable():
+                return GivenUp(error, Reason.UNDECODABLE)
+            case EventIdReused():
+                return GivenUp(error, Reason.REUSED_ID)
+            case Retry(after=after):
+                return Failed(error, after_s=None if after is None else max(0.0, after.total_seconds()))
+        if (unavailable := _unavailable(error)) is not None:
+            return Interrupted(unavailable)
+        return Failed(error, is_fatal=isinstance(error, self._fatal))
+
+    async def _payload_only(self, delivery: Delivery) -> Outcome:
+        """The short way of the most common handler."""
+        call = self._call
+        await call.function(call.decode(delivery.message.value()))
+        return Ended.SUCCEEDED
+
+    async def _plain(self, delivery: Delivery) -> Outcome:
+        arguments = self._arguments(delivery)
+        if self._call.is_async:
+            await self._call.function(**arguments)
+        else:
+            await self._in_thread(lambda: self._call.function(**arguments))
+        return Ended.SUCCEEDED
+
+    async def _once(self, delivery: Delivery) -> Outcome:
+        """The handler inside a transaction that begins with the inbox row."""
+        call, inbox, name = self._call, self._inbox, self._call.transaction
+        assert inbox is not None  # noqa: S101  (an app without a database refuses such a listener)
+        assert name is not None  # noqa: S101  (chosen by it)
+        arguments = self._arguments(delivery)
+        key = inbox_key(self._listener, delivery.message)
+
+        if call.is_async:
+
+            async def body(transaction: Any) -> None:
+                await call.function(**arguments, **{name: transaction})
+
+            claim = await inbox.once(key, body)
+        else:
+
+            def body_in_thread(transaction: Any) -> None:
+                call.function(**arguments, **{name: transaction})
+
+            claim = await self._in_thread(lambda: inbox.once_in_thread(key, body_in_thread))
+        match claim:
+            case Claim.FRESH:
+                return Ended.SUCCEEDED
+            case Claim.DEAD_PENDING:
+                error = DeadLetter(
+                    "an earlier owner gave this event up and did not see its dead letter acknowledged"
+                )
+                return GivenUp(error, Reason.INTERRUPTED_BURIAL)
+            case Claim.REUSED:
+                raise EventIdReused(f"event id {key.event_id!r} was seen before with another key or value")
+            case _:
+                return Ended.DUPLICATE
+
+    def _arguments(self, delivery: Delivery) -> dict[str, Any]:
+        call = self._call
+        arguments = dict(call.given or {})
+        if call.record is not None or call.transaction is not None:
+            headers = headers_of(delivery.message)
+            if headers is None:
+                raise Undecodable("the name of a header is not UTF-8, so none of the headers can be read")
+            if call.record is not None:
+                arguments[call.record] = _record(delivery, headers)
+        if call.payload is not None:
+            arguments[call.payload] = call.decode(delivery.message.value())
+        return arguments
+
+    async def _in_thread(self, function: Callable[[], Any]) -> Any:
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, context.run, _contained, function
+        )
+
+
+def _contained(function: Callable[[], Any]) -> Any:
+    """A future cannot carry a StopIteration: it would never resolve, and the lane stay taken."""
+    try:
+        return function()
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _unavailable(error: BaseException) -> Unavailable | None:
+    """The framework's failure that `error` is, or was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Unavailable):
+            return seen
+        seen = seen.__cause__
+    return None

@@ -1,0 +1,97 @@
+"""Writes the dead letter of a record that was given up, and says when it is safe to be done with it.
+
+The order is the promise: publish, await the acknowledgement, then the engine marks the
+record done. A process that dies in between leaves the record uncommitted, and whoever
+gets it next writes the dead letter again; it is never the other way round. With an inbox
+the row says `dead_pending` before the dead letter is published and `dead` after its
+acknowledgement, so that an effect and a dead letter of one event exclude each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from ottla.core.decide import Bury, Reason
+from ottla.core.headers import Origin, dead_letter_headers, without_stack
+from ottla.errors import RecordTooLarge
+from ottla.ports import Claim, Inbox, InboxKey, RecordProducer
+from ottla.records import Headers
+from ottla.runtime.assignment import Delivery
+from ottla.runtime.invoker import headers_of, inbox_key
+
+_log = logging.getLogger("ottla.listener")
+
+
+class Settlement:
+    """Buries records in one listener's dead-letter topic.
+
+    `partitions` are the counts that are known, by topic; an unknown one leaves the choice to the key.
+    """
+
+    def __init__(
+        self,
+        listener: str,
+        group: str,
+        *,
+        topic: str,
+        partitions: Mapping[str, int],
+        producer: RecordProducer,
+        inbox: Inbox | None,
+    ) -> None:
+        self._listener = listener
+        self._group = group
+        self._topic = topic
+        self._partitions = partitions
+        self._producer = producer
+        self._inbox = inbox
+
+    async def bury(self, delivery: Delivery, decision: Bury) -> None:
+        """Return once the dead letter is acknowledged, or somebody else has ended the record.
+
+        May write the dead letter twice, when the process died or the answer was lost before.
+
+        Raises:
+            SendFailed: it was not acknowledged.
+            Unavailable: the inbox cannot be asked.
+        """
+        key = self._key(delivery, decision)
+        if key is None or self._inbox is None:
+            await self._publish(delivery, decision)
+        elif (claim := await self._inbox.bury(key)) in {Claim.FRESH, Claim.DEAD_PENDING}:
+            await self._publish(delivery, decision)
+            await self._inbox.buried(key)
+        elif claim is Claim.REUSED:  # the row belongs to other content, which keeps it
+            await self._publish(delivery, decision)
+        else:
+            _log.info(
+                "%s: %s was ended elsewhere (%s); no dead letter", self._listener, delivery, claim.value
+            )
+
+    def _key(self, delivery: Delivery, decision: Bury) -> InboxKey | None:
+        """The row to claim: none when the id belongs to another record."""
+        if self._inbox is None or decision.reason is Reason.REUSED_ID:
+            return None
+        return inbox_key(self._listener, delivery.message)
+
+    async def _publish(self, delivery: Delivery, decision: Bury) -> None:
+        message = delivery.message
+        timestamp_type, timestamp_ms = message.timestamp()
+        origin = Origin(*delivery.state.partition, delivery.offset, timestamp_ms, timestamp_type, self._group)
+        headers = dead_letter_headers(headers_of(message), origin, decision.reason, decision.error)
+        try:
+            await self._send(delivery, headers)
+        except RecordTooLarge:
+            await self._send(delivery, without_stack(headers))
+
+    async def _send(self, delivery: Delivery, headers: Headers) -> None:
+        """To the partition of the same number where it exists, as Spring does; else the key decides."""
+        message = delivery.message
+        number, count = delivery.state.partition.partition, self._partitions.get(self._topic, 0)
+        await self._producer.send(
+            self._topic,
+            key=message.key(),
+            value=message.value(),
+            headers=headers,
+            partition=number if number < count else None,
+        )
