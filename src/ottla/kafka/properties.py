@@ -1,0 +1,84 @@
+"""Settings as librdkafka properties. Pure; what the user wrote raw stands last and wins.
+
+Give a client `logger=CLIENT_LOGGER` beside them: librdkafka otherwise writes to stderr.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ottla.kafka.security import security_properties
+from ottla.settings.model import KafkaSettings, RawProperties, Settings
+
+CLIENT_LOGGER = logging.getLogger("ottla.librdkafka")
+"""Where librdkafka's own lines go."""
+
+Properties = dict[str, str]
+
+_LARGEST_REQUEST = 104_857_600
+"""Kafka's `socket.request.max.bytes`: no broker takes more as delivered."""
+
+
+def client_properties(settings: Settings) -> Properties:
+    """What every client has."""
+    return _client(settings.kafka) | _written(settings.kafka.client)
+
+
+def consumer_properties(settings: Settings, group: str) -> Properties:
+    """A consumer of `group` that neither commits nor resets offsets by itself."""
+    kafka = settings.kafka
+    properties = _client(kafka) | {
+        "group.id": group,
+        "group.protocol": kafka.group_protocol,
+        "max.poll.interval.ms": _ms(kafka.max_poll_interval_s),
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "auto.offset.reset": "error",
+        "enable.partition.eof": "false",
+        "isolation.level": "read_committed",
+        # Counts in the memory bound: what librdkafka prefetches lies there beside our buffer.
+        "queued.max.messages.kbytes": "32768",
+        # A partition that is resumed waits for the fetch under way to end: 0.5 to 1 s at librdkafka's 500 ms.
+        "fetch.wait.max.ms": "100",
+    }
+    if kafka.group_protocol == "classic":  # KIP-848 has these on the broker and refuses them here
+        properties["session.timeout.ms"] = _ms(kafka.session_timeout_s)
+        # Heartbeats must fit several times into the session: librdkafka's 3 s do from 9 s on.
+        properties["heartbeat.interval.ms"] = _ms(min(3.0, kafka.session_timeout_s / 3))
+        properties["partition.assignment.strategy"] = kafka.assignor
+    return properties | _written(kafka.client) | _written(kafka.consumer)
+
+
+def producer_properties(settings: Settings) -> Properties:
+    """A producer whose acknowledgement means every in-sync replica, in order, once."""
+    kafka = settings.kafka
+    properties = _client(kafka) | {
+        "acks": "all",
+        "enable.idempotence": "true",
+        "partitioner": "murmur2_random",
+        "delivery.timeout.ms": "120000",
+        "linger.ms": "5",
+        # The topic's max.message.bytes decides, not the client: what could be read can be dead-lettered.
+        "message.max.bytes": str(_LARGEST_REQUEST),
+    }
+    return properties | _written(kafka.client) | _written(kafka.producer)
+
+
+def _client(kafka: KafkaSettings) -> Properties:
+    return {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "client.id": kafka.group_id or "ottla",
+        "socket.keepalive.enable": "true",
+        **security_properties(kafka),
+    }
+
+
+def _written(raw: RawProperties) -> Properties:
+    """Raw properties as librdkafka reads them."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in raw.items()
+    }
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
