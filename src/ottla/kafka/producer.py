@@ -225,7 +225,7 @@ def _client_headers(topic: str, key: bytes | None, headers: Headers) -> list[tup
     """
     for name, _ in headers:
         if "\0" in name or not _has_utf8(name):
-            text = f"{record_name(topic, key)}: the header name {name!r} cannot be sent; take UTF-8 without NUL"
+            text = f"{record_name(topic, key)}: the header name {name!r} cannot be sent; take UTF-8, no NUL"
             raise NotSerializable(text, topic=topic, key=key)
     return list(headers)
 
