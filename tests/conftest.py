@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import uuid
 from collections import Counter
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import NoReturn, Protocol
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
-TESTS = Path(__file__).parent
-
-
-def kind_of(path: Path) -> str:
-    """The kind of a test file is the top folder it stands in: unit, contract, integration and so on."""
-    return path.relative_to(TESTS).parts[0]
+from ottla.embedded import EmbeddedPostgres
+from ottla.errors import ConfigurationError
+from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
 
 
 def missing(what: str) -> NoReturn:
@@ -22,6 +23,96 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
+
+
+class NewTopic(Protocol):
+    """Makes a topic of the test's own and returns its name."""
+
+    def __call__(self, partitions: int = 1, config: Mapping[str, str] | None = None) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """Apache Kafka, shared by all tests: KAFKA_BOOTSTRAP_SERVERS, else one of our own."""
+    running = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if running:
+        yield Kafka(running)
+        return
+    with _own_kafka() as server:
+        yield server
+
+
+@pytest.fixture
+def kafka_server() -> Iterator[KafkaServer]:
+    """Apache Kafka for one test alone, which may stop, kill or freeze it."""
+    with _own_kafka() as server:
+        yield server
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """A name of the test's own, for topics and groups."""
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())
+    return f"{words[:60].strip('-')}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def new_topic(kafka: Kafka, unique: str) -> NewTopic:
+    """Makes topics on the shared broker: `new_topic(partitions=6)` returns the name."""
+    made: list[str] = []
+
+    def make(partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        made.append(f"{unique}-{len(made)}" if made else unique)
+        kafka.create_topic(made[-1], partitions, config)
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of PostgreSQL, shared by all tests: DATABASE_URL, else one of our own."""
+    running = os.environ.get("DATABASE_URL")
+    if running:
+        yield running
+        return
+    with _own_postgres(durable=False) as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """PostgreSQL for one test alone, which may stop or kill it."""
+    with _own_postgres(durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    """The URL of an empty database of the test's own on the shared PostgreSQL."""
+    name = f"ottla_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+        yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def _own_kafka() -> KafkaServer:
+    server = KafkaServer()
+    try:
+        server.start()
+    except KafkaMissing as error:
+        missing(str(error))
+    return server
+
+
+def _own_postgres(*, durable: bool) -> EmbeddedPostgres:
+    server = EmbeddedPostgres(durable=durable)
+    try:
+        server.start()
+    except ConfigurationError as error:
+        missing(str(error))
+    return server
 
 
 @pytest.hookimpl(trylast=True)
