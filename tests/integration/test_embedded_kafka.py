@@ -12,7 +12,13 @@ from ottla import records
 from ottla.embedded import EmbeddedKafka, RecordsDropped
 from ottla.embedded.guarded import ServerFailed
 
-GROUP = {"group.id": "billing", "auto.offset.reset": "earliest", "enable.auto.commit": False, "log_level": 2}
+GROUP = {
+    "group.id": "billing",
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "session.timeout.ms": 6000,
+    "log_level": 2,
+}
 
 
 @pytest.fixture

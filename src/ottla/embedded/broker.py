@@ -1,7 +1,7 @@
 """The broker process of `EmbeddedKafka`: librdkafka's mock cluster, served until the input ends.
 
-`python -m ottla.embedded.broker` prints the bootstrap address, then reads lines
-`partitions topic` and answers each with `ok` or what went wrong.
+Run by path, so that it imports nothing of Ottla, it prints the bootstrap address, then
+reads lines `partitions topic` and answers each with `ok` or what went wrong.
 
 The mock is reached through ctypes in the library that confluent-kafka ships: the
 client's own switch, `test.mock.num.brokers`, gives every topic four partitions and

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -40,7 +41,9 @@ class EmbeddedKafka:
     transactions, timestamps, offsets by time, or topics by an admin client
     (`create_topic` here does them; an unknown topic that a client asks for appears with
     four partitions). It keeps about 5 MB or 100,000 records a partition and drops
-    older ones in silence: call `check_nothing_dropped`.
+    older ones in silence: call `check_nothing_dropped`. A rebalance of a group that
+    has had members takes the session time-out less a second: give clients
+    `session.timeout.ms=6000`.
     """
 
     def __init__(self, topics: Mapping[str, int] | None = None) -> None:
@@ -75,7 +78,7 @@ class EmbeddedKafka:
         if self._process is not None:
             return
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ottla.embedded.broker"],
+            [sys.executable, "-P", str(Path(__file__).with_name("broker.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
