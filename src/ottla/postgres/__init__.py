@@ -1,0 +1,1 @@
+"""The PostgreSQL edge: connections, the inbox, and the migrations of their tables."""
