@@ -63,21 +63,26 @@ def test_every_file_with_tests_is_named_so_that_it_runs() -> None:
 def test_every_file_named_as_a_test_holds_one() -> None:
     named = list((ROOT / "tests").rglob("test_*.py"))
 
-    empty = [path for path in named if not re.search(r"\bdef test_|\bTestCase\b", path.read_text())]
+    empty = [
+        path
+        for path in named
+        if not re.search(r"\bdef test_|\bTestCase\b|^class Test", path.read_text(), re.MULTILINE)
+    ]
 
     assert empty == []
 
 
 def test_importing_ottla_takes_less_than_300_ms_and_no_client() -> None:
     program = (
-        "import sys, time; began = time.perf_counter()\n"
-        "import ottla; took = time.perf_counter() - began\n"
+        # The processor's time: an import waits for nothing, and other tests may have the processor.
+        "import sys, time; began = time.process_time()\n"
+        "import ottla; took = time.process_time() - began\n"
         "print(took, *({'sqlalchemy', 'psycopg', 'alembic', 'typer'} & set(sys.modules)))"
     )
 
     runs = [
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-        for _ in range(3)
+        for _ in range(5)
     ]
     told = [run.stdout.split() for run in runs]
 
