@@ -28,7 +28,7 @@ check: $(VENV) ## format, lint, types, import contracts, unit tests: under a min
 	@$(BIN)/ruff format --check --quiet . || { echo "make: not formatted: run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest --quiet tests/unit
 
 .PHONY: format
@@ -57,6 +57,10 @@ bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 lock: $(VENV) ## lock the packages anew, with hashes
 	@bash scripts/lock.sh
 	@$(MAKE) --no-print-directory venv
+
+.PHONY: audit
+audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network)
+	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/dev.txt
 
 .PHONY: clean
 clean: ## remove what make made
