@@ -11,12 +11,12 @@ from ottla.errors import WiringError
 def exponential_s(attempt: int, *, first_s: float, factor: float, max_s: float) -> float:
     """`first_s` after attempt 1, `factor` times longer after each further one, never above `max_s`.
 
-    Defined for any attempt: the power is taken only where it stays below the cap.
+    Defined for any attempt: what overflows is above every cap.
     """
-    growths = attempt - 1
-    if factor > 1 and growths >= math.log(max_s / first_s, factor):
+    try:
+        return min(max_s, first_s * factor ** (attempt - 1))
+    except OverflowError:
         return max_s
-    return min(max_s, first_s * factor**growths)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ MAX_MESSAGE_BYTES = 2_048
 MAX_STACK_BYTES = 8_192
 REASON_HEADER = "ottla-dead-letter-reason"
 HEADERS_LOST_HEADER = "ottla-headers-lost"
+_STACK_HEADER = "kafka_dlt-exception-stacktrace"
 _TIMESTAMP_TYPES = {0: "NoTimestampType", 1: "CreateTime", 2: "LogAppendTime"}
 
 
@@ -58,21 +59,33 @@ def dead_letter_headers(
 
 
 def _failure(error: BaseException) -> tuple[tuple[str, bytes], ...]:
-    """Class, cause, message, stack. The cause is the explicit one (`raise … from`), else the error."""
+    """Class, cause, message and stack. The cause is the explicit one (`raise … from`), else the error itself.
+
+    All text is taken from `traceback`, which bears an exception whose `__str__` raises:
+    that one would otherwise have no dead letter, and come back for ever.
+    """
     cause = error.__cause__ or error
-    message = str(error) if cause is error else f"{error}; {cause}"
+    message = _text(error) if cause is error else f"{_text(error)}; {_text(cause)}"
     stack = "".join(traceback.format_exception(error))
     return (
         ("kafka_dlt-exception-fqcn", class_name(error).encode()),
         ("kafka_dlt-exception-cause-fqcn", class_name(cause).encode()),
         ("kafka_dlt-exception-message", _bounded(message, MAX_MESSAGE_BYTES)),
-        ("kafka_dlt-exception-stacktrace", _bounded_tail(stack, MAX_STACK_BYTES)),
+        (_STACK_HEADER, _bounded_tail(stack, MAX_STACK_BYTES)),
     )
 
 
 def without_stack(headers: Headers) -> Headers:
-    """The same headers without the stack trace, for a record that was refused as too large."""
-    return Headers(pair for pair in headers if pair[0] != "kafka_dlt-exception-stacktrace")
+    """A dead letter's headers without its stack trace, for a record that was refused as too large.
+
+    An earlier stack trace stays: a replayed record brought it along.
+    """
+    ours = max(at for at, (name, _) in enumerate(headers) if name == _STACK_HEADER)
+    return Headers((*headers[:ours], *headers[ours + 1 :]))
+
+
+def _text(error: BaseException) -> str:
+    return str(traceback.TracebackException(type(error), error, None))
 
 
 def class_name(error: BaseException) -> str:
