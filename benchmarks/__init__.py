@@ -1,1 +1,1 @@
-"""Measures: each module prints its figures and the command that made them."""
+"""What Ottla's speed is measured with; every figure is a ratio or a budget of one run on one machine."""

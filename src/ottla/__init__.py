@@ -2,6 +2,62 @@
 
 from __future__ import annotations
 
+from ottla.app import App
+from ottla.core.backoff import InPlace, Never
+from ottla.core.lanes import Order
+from ottla.errors import (
+    ConfigurationError,
+    DeadLetter,
+    FatalClientError,
+    NotSerializable,
+    OttlaError,
+    RecordTooLarge,
+    Retry,
+    SendFailed,
+    SendRefused,
+    SendTimedOut,
+    SettingsError,
+    Skip,
+    Unavailable,
+    WiringError,
+)
+from ottla.records import Headers, Record, SendResult
+from ottla.template import KafkaTemplate, Publisher
+from ottla.topics import Topic
+from ottla.transaction import Transaction
+
+__all__ = [
+    # Declaring a service
+    "App",
+    "Topic",
+    "Order",
+    "InPlace",
+    "Never",
+    # What a handler takes
+    "Record",
+    "Headers",
+    "Transaction",
+    "KafkaTemplate",
+    "Publisher",
+    "SendResult",
+    # What a handler raises
+    "Retry",
+    "DeadLetter",
+    "Skip",
+    # What Ottla raises
+    "OttlaError",
+    "ConfigurationError",
+    "SettingsError",
+    "WiringError",
+    "Unavailable",
+    "SendFailed",
+    "NotSerializable",
+    "RecordTooLarge",
+    "SendRefused",
+    "SendTimedOut",
+    "FatalClientError",
+]
+
 
 def __getattr__(name: str) -> str:
     """The version, read from the installed distribution only when it is asked for."""

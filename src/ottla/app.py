@@ -1,0 +1,423 @@
+"""The application: declares listeners, and alone builds the edges and joins them to the runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from ottla.core.backoff import InPlace, exponential_s
+from ottla.core.lanes import Order
+from ottla.core.offsets import CommitPolicy
+from ottla.core.pacing import BufferLimits
+from ottla.core.topology import dead_letter_topic
+from ottla.errors import Unavailable, WiringError
+from ottla.kafka.admin import KafkaAdmin
+from ottla.kafka.consumer import KafkaSource, SourcePolicy
+from ottla.kafka.producer import KafkaProducer
+from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
+from ottla.listener import ListenerSpec, Parameters, check, parameters_of
+from ottla.runtime.engine import Engine, EnginePolicy
+from ottla.runtime.invoker import Call, Invoker
+from ottla.runtime.lifecycle import Health, LoopClock, supervise
+from ottla.runtime.settlement import Settlement
+from ottla.serde.json import decoder
+from ottla.settings import Settings, load_settings
+from ottla.template import KafkaTemplate
+from ottla.topics import Topic
+
+if TYPE_CHECKING:  # SQLAlchemy is an extra and costs 0.3 s of import: only an app with a database pays it
+    from ottla.postgres.database import Database
+    from ottla.postgres.inbox import PostgresInbox
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_log = logging.getLogger("ottla")
+
+_PRUNE_EVERY_S = 600.0
+_MOST_THREADS = 32
+
+
+class App:
+    """A service's listeners and its template. `name` is also the consumer group.
+
+    Nothing is read or opened before `run`, `start` or `async with`. One app belongs
+    to one event loop.
+    """
+
+    def __init__(self, name: str, *, settings: Settings | None = None) -> None:
+        self.name = name
+        self._settings = settings
+        self._specs: list[ListenerSpec] = []
+        self._health = Health()
+        self._engines: list[Engine] = []
+        self._sources: list[KafkaSource] = []
+        self._threads: list[ThreadPoolExecutor] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._producer: KafkaProducer | None = None
+        self._template: KafkaTemplate | None = None
+        self._database: Database | None = None
+        self._inbox: PostgresInbox | None = None
+        self._failure: BaseException | None = None
+        self._has_failed = asyncio.Event()
+
+    # -- declaring
+
+    def listener(  # noqa: PLR0913  (the keywords are the listener's policy; each has its default)
+        self,
+        topic: Topic[Any],
+        *,
+        concurrency: int = 64,
+        order: Order = Order.KEY,
+        retry: InPlace | None = None,
+        fatal: tuple[type[BaseException], ...] = (),
+        dead_letter: bool = True,
+        when_window_full: Literal["dead-letter", "wait"] = "dead-letter",
+        start: Literal["earliest", "latest"] | None = None,
+        on_out_of_range: Literal["stop", "earliest", "latest"] = "stop",
+    ) -> Callable[[F], F]:
+        """Handle every record of `topic` at least once, in order per key, `concurrency` keys at once.
+
+        The function stays a function that a test can call. Its parameters are filled
+        by annotation: the event (a pydantic model, dataclass, TypedDict, `bytes`,
+        `str`; with `| None` also tombstones), and where wanted `Record`,
+        `KafkaTemplate` and `Transaction`. A `def` runs in a thread. With a
+        `Transaction`, what it writes takes place once per event id.
+
+        Args:
+            topic: what to listen to; its key does not matter here.
+            concurrency: how many lanes may run at once. Threads of `def` handlers: at most 32.
+            order: what keeps its order: records of a key (default), of a partition, or none.
+                A null key is ordered by nothing under `Order.KEY`.
+            retry: how a failed record is tried again; `InPlace()` by default: five attempts.
+            fatal: exceptions that no retry can cure; their records are dead-lettered at once.
+            dead_letter: whether a record that is given up goes to the dead-letter topic. If
+                not, its partition stops at it, unready, until the service is started anew.
+            when_window_full: what becomes of a record that keeps the partition's uncommitted
+                window full: it is dead-lettered when it next fails, or the partition waits.
+            start: where a partition without a committed offset begins; the setting by default.
+            on_out_of_range: what to do when the next record is gone (retention): stop that
+                partition and say so, or say so and go on at the `earliest` or `latest` there is.
+        """
+
+        def declare(function: F) -> F:
+            self._specs.append(
+                ListenerSpec(
+                    topic,
+                    function,
+                    concurrency=concurrency,
+                    order=order,
+                    retry=InPlace() if retry is None else retry,
+                    fatal=fatal,
+                    dead_letter=dead_letter,
+                    when_window_full=when_window_full,
+                    start=start,
+                    on_out_of_range=on_out_of_range,
+                )
+            )
+            return function
+
+        return declare
+
+    @property
+    def template(self) -> KafkaTemplate:
+        """Sends to topics; there once the app has started.
+
+        Raises:
+            WiringError: it has not.
+        """
+        if self._template is None:
+            raise WiringError(f"app {self.name!r} has not started: use `async with app:` or `ottla run`")
+        return self._template
+
+    # -- running
+
+    async def start(self, *, fail_fast: bool | None = None) -> None:
+        """Begin to send and to listen. Returns at once; what is not there yet is waited for.
+
+        With `fail_fast` (default: the setting) it returns once everything outside was
+        found, and raises an `Unavailable` for what was not.
+
+        Raises:
+            SettingsError: settings are missing or unsound, all of them in one error.
+            WiringError: listeners do not fit together, all problems in one error.
+        """
+        self._settings = settings = self._settings or load_settings(self.name)
+        parameters = self._check_wiring(settings)
+        self._producer = KafkaProducer(
+            producer_properties(settings), name=f"{self.name} producer", on_fatal=self._fail
+        )
+        await self._producer.start()
+        self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
+        if any(found.transaction for found in parameters):
+            await self._open_database(settings, parameters)
+        admin = KafkaAdmin(client_properties(settings))
+        joins = [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
+        if settings.fail_fast if fail_fast is None else fail_fast:
+            for join in joins:
+                await join.attempt()
+        for join in joins:
+            self._tasks.append(supervise(join.until_there(), name=f"{join.name} start", on_crash=self._fail))
+
+    async def stop(self) -> None:
+        """End within the drain bound: what was not finished then is redelivered. May be called twice."""
+        settings = self._settings
+        if settings is None:
+            return
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(engine.stop(settings.kafka.drain_s) for engine in self._engines))
+        self._engines.clear()
+        if self._producer is not None:
+            await self._producer.close(min(5.0, settings.kafka.drain_s))
+        if self._database is not None:
+            await self._database.close()
+        for pool in self._threads:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, *, fail_fast: bool | None = None) -> None:
+        """Start, and stay until cancelled; stops cleanly then.
+
+        Raises:
+            FatalClientError: the Kafka client cannot go on.
+        """
+        try:
+            await self.start(fail_fast=fail_fast)
+            await self._failed()
+        finally:
+            await self.stop()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def unready(self) -> dict[str, str]:
+        """Why the service is not ready: subject to reason, empty when it is."""
+        reasons = self._health.reasons()
+        for task in self._tasks:
+            if not task.done():
+                reasons.setdefault(task.get_name(), "has not joined its group yet")
+        for engine, source in zip(self._engines, self._sources, strict=False):
+            if not (engine.has_joined or source.is_member()):
+                reasons.setdefault(engine.name, "has not joined its group yet")
+        return reasons
+
+    def wanted_topics(self) -> list[str]:
+        """The topics that the listeners need on this cluster, their dead-letter topics included.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+        """
+        self._settings = settings = self._settings or load_settings(self.name)
+        group = self._group(settings)
+        topics: dict[str, None] = {}
+        for spec in self._specs:
+            name = settings.topic_name(spec.topic.name)
+            topics[name] = None
+            if spec.dead_letter:
+                topics[dead_letter_topic(name, group, settings.kafka.naming)] = None
+        return list(topics)
+
+    def has_running_threads(self) -> bool:
+        """Whether `def` handlers still run after a stop: a thread cannot be ended, only its process."""
+        return any(thread.is_alive() for pool in self._threads for thread in pool._threads)  # noqa: SLF001
+
+    # -- joining the parts
+
+    def _check_wiring(self, settings: Settings) -> list[Parameters]:
+        """Every listener's parameters, or every problem at once."""
+        problems: list[str] = []
+        found: list[Parameters] = []
+        names: dict[str, ListenerSpec] = {}
+        for spec in self._specs:
+            problems += check(spec)
+            name = settings.topic_name(spec.topic.name)
+            if (other := names.setdefault(name, spec)) is not spec:
+                problems.append(
+                    f"{spec} and {other} share topic {name!r} and group {self._group(settings)!r}: each "
+                    "record would reach only one of them; put them into two apps, or let one call the other"
+                )
+            try:
+                parameters = parameters_of(spec)
+                decoder(parameters.annotation)
+            except WiringError as error:
+                problems.append(str(error) if str(error).startswith("listener") else f"{spec}: {error}")
+                continue
+            found.append(parameters)
+            if parameters.transaction and settings.database_url is None:
+                problems.append(
+                    f"{spec} takes a Transaction: set DATABASE_URL (postgresql://user:password@host/name)"
+                )
+        if problems:
+            raise WiringError("\n".join(problems))
+        return found
+
+    def _group(self, settings: Settings) -> str:
+        return settings.kafka.group_id or self.name
+
+    async def _open_database(self, settings: Settings, parameters: list[Parameters]) -> None:
+        try:
+            from ottla.postgres.database import Database, DatabaseSettings
+            from ottla.postgres.inbox import PostgresInbox
+        except ImportError as error:
+            raise WiringError(f"a listener takes a Transaction: install ottla[postgres] ({error})") from error
+        assert settings.database_url is not None  # noqa: S101  (checked with the wiring)
+        with_thread = [
+            not spec.is_async
+            for spec, found in zip(self._specs, parameters, strict=True)
+            if found.transaction
+        ]
+        connections = settings.database_connections
+        threads = (connections - 1 if all(with_thread) else connections // 2) if any(with_thread) else 0
+        self._database = Database(
+            settings.database_url.get_secret_value(),
+            DatabaseSettings(schema=settings.database_schema, connections=connections, threads=threads),
+        )
+        await self._database.open()
+        self._inbox = PostgresInbox(self._database)
+        self._tasks.append(
+            supervise(
+                self._prune(self._inbox, timedelta(days=settings.dedup_window_days)),
+                name=f"{self.name} inbox pruning",
+                on_crash=self._fail,
+            )
+        )
+
+    async def _prune(self, inbox: PostgresInbox, window: timedelta) -> None:
+        """Forget event ids beyond the dedup window, now and then, each process at its own time."""
+        while True:
+            await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
+            try:
+                await inbox.prune(window)
+            except Unavailable as error:
+                _log.warning("the inbox was not pruned, later again: %s", error)
+
+    def _join(self, spec: ListenerSpec, parameters: Parameters, admin: KafkaAdmin) -> _Join:
+        settings, producer = self._settings, self._producer
+        assert settings is not None and producer is not None  # noqa: S101, PT018  (start made them)
+        group = self._group(settings)
+        topic = settings.topic_name(spec.topic.name)
+        # Of the declared name: the inbox still knows it when the topic or the function is renamed.
+        name = f"{group}/{spec.topic.name}"
+        dead_letters = dead_letter_topic(topic, group, settings.kafka.naming)
+        workers = spec.concurrency if spec.is_async else min(spec.concurrency, _MOST_THREADS)
+        threads = None
+        if not spec.is_async:
+            threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+            self._threads.append(threads)
+        call = Call(
+            spec.function,
+            is_async=spec.is_async,
+            decode=decoder(parameters.annotation),
+            payload=parameters.payload,
+            record=parameters.record,
+            transaction=parameters.transaction,
+            given={parameters.template: self.template} if parameters.template else None,
+        )
+        inbox = self._inbox if parameters.transaction else None
+        partitions: dict[str, int] = {}
+        source = KafkaSource(
+            consumer_properties(settings, group), [topic], _source_policy(spec, settings), name=name
+        )
+        engine = Engine(
+            name,
+            EnginePolicy(
+                concurrency=workers,
+                order=spec.order,
+                retry=spec.retry,
+                has_dead_letter=spec.dead_letter,
+                window=settings.kafka.window,
+                is_window_full_final=spec.when_window_full == "dead-letter",
+                is_cancellable=spec.is_async,
+            ),
+            source=source,
+            invoke=Invoker(name, call, fatal=spec.fatal, inbox=inbox, threads=threads),
+            settlement=Settlement(
+                name, group, topic=dead_letters, partitions=partitions, producer=producer, inbox=inbox
+            ),
+            health=self._health,
+            clock=LoopClock(asyncio.get_running_loop()),
+            chance=random.random,
+            on_fatal=self._fail,
+        )
+
+        async def attempt() -> None:
+            wanted = [topic, dead_letters] if spec.dead_letter else [topic]
+            partitions.update(await admin.partitions(wanted))
+            if parameters.transaction and self._database is not None:
+                await self._database.check()
+
+        def begin() -> None:
+            self._engines.append(engine)
+            self._sources.append(source)
+            engine.start()
+
+        return _Join(name, attempt, begin, self._health)
+
+    def _fail(self, error: BaseException) -> None:
+        """The process cannot go on; the first reason counts."""
+        if self._failure is None:
+            self._failure = error
+            self._has_failed.set()
+
+    async def _failed(self) -> None:
+        """Wait for a failure that ends the process, and raise it."""
+        await self._has_failed.wait()
+        assert self._failure is not None  # noqa: S101  (set before the event)
+        raise self._failure
+
+
+class _Join:
+    """A listener on its way into its group: first everything outside must be there."""
+
+    def __init__(
+        self, name: str, attempt: Callable[[], Any], begin: Callable[[], None], health: Health
+    ) -> None:
+        self.name = name
+        self.attempt = attempt
+        self._begin = begin
+        self._health = health
+
+    async def until_there(self) -> None:
+        """Try without end, say why not, then join."""
+        failures = 0
+        while True:
+            try:
+                await self.attempt()
+                break
+            except Unavailable as error:
+                failures += 1
+                self._health.unready(f"{self.name} start", str(error))
+            await asyncio.sleep(exponential_s(failures, first_s=0.2, factor=2, max_s=5))
+        self._health.ready(f"{self.name} start")
+        self._begin()
+
+
+def _source_policy(spec: ListenerSpec, settings: Settings) -> SourcePolicy:
+    kafka = settings.kafka
+    assignor = str(kafka.consumer.get("partition.assignment.strategy", kafka.assignor))
+    protocol = kafka.consumer.get("group.protocol", kafka.group_protocol)
+    return SourcePolicy(
+        start=spec.start or kafka.start,
+        on_out_of_range=spec.on_out_of_range,
+        is_incremental=protocol == "consumer" or assignor == "cooperative-sticky",
+        drain_s=kafka.drain_s,
+        limits=BufferLimits(records=kafka.buffered_records, bytes=kafka.buffered_mb * 1024 * 1024),
+        commits=CommitPolicy(records=kafka.commit_records, interval_s=kafka.commit_interval_s),
+    )

@@ -1,0 +1,109 @@
+"""What scenarios do with an app and a broker: settings, records in and out, waiting for what must come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from ottla.app import App
+from ottla.settings import Settings, load_settings
+from tests.support.kafka_server import Kafka
+
+DEADLINE_S = 30.0
+
+
+def settings_for(kafka: Kafka, **environment: str) -> Settings:
+    """Settings that know only `kafka` and what is given, in the form of environment variables."""
+    return load_settings(
+        environ={
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "KAFKA_SESSION_TIMEOUT_S": "6",
+            "OTTLA_CONFIG": "/dev/null",
+            **environment,
+        }
+    )
+
+
+@asynccontextmanager
+async def running(*apps: App) -> AsyncIterator[None]:
+    """The apps between start and stop, ready before the block begins."""
+    try:
+        for app in apps:
+            await app.start(fail_fast=True)
+        await until(lambda: not any(app.unready() for app in apps), what="every app is ready")
+        yield
+    finally:
+        await asyncio.gather(*(app.stop() for app in apps))
+
+
+async def until(condition: Callable[[], Any], *, what: str, within_s: float = DEADLINE_S) -> None:
+    """Let the event loop turn until `condition` holds; fails with `what` after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        await asyncio.sleep(0.01)
+
+
+Sent = tuple[bytes | str | None, bytes | str | None]
+
+
+def produce(
+    kafka: Kafka,
+    topic: str,
+    records: Iterable[Sent],
+    *,
+    partition: int | None = None,
+    headers: Sequence[tuple[str, bytes | None]] | None = None,
+    timestamp_ms: int | None = None,
+) -> None:
+    """Write (key, value) pairs with a plain client and wait until the broker has them."""
+    producer = Producer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 5}
+    )
+    options: dict[str, Any] = {} if partition is None else {"partition": partition}
+    if timestamp_ms is not None:
+        options["timestamp"] = timestamp_ms
+    for key, value in records:
+        producer.produce(topic, key=key, value=value, headers=list(headers or ()), **options)
+        producer.poll(0)
+    assert producer.flush(DEADLINE_S) == 0, f"{topic}: not every record was acknowledged"
+
+
+def read_all(kafka: Kafka, topic: str) -> list[KafkaMessage]:
+    """Every record of `topic` that is there now, per partition in order."""
+    consumer = Consumer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "reader", "enable.auto.commit": False}
+    )
+    try:
+        found: list[KafkaMessage] = []
+        for number in consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=DEADLINE_S)
+            consumer.assign([TopicPartition(topic, number, low)])
+            while low < high:
+                message = consumer.poll(1.0)
+                if message is not None and message.error() is not None:
+                    raise KafkaException(message.error())
+                if message is not None:
+                    found.append(message)
+                (position,) = consumer.position([TopicPartition(topic, number)])
+                low = max(low, position.offset)
+        return found
+    finally:
+        consumer.close()
+
+
+def committed(kafka: Kafka, group: str, topic: str) -> Mapping[int, int]:
+    """The committed offset of each partition of `topic` that `group` has committed."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
+    try:
+        numbers = consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
+        answers = consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=DEADLINE_S)
+        return {answer.partition: answer.offset for answer in answers if answer.offset >= 0}
+    finally:
+        consumer.close()
