@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -15,6 +15,9 @@ from ottla.serde.json import Encoder, Unencodable, encoder
 from ottla.topics import Key, Topic
 
 T = TypeVar("T")
+
+_RANDOM_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
+_VERSION_4 = 0x00000000_0000_4000_8000_000000000000
 
 HeaderValues = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | bytes | None]]
 """Headers as callers write them; text travels as UTF-8."""
@@ -47,11 +50,11 @@ class KafkaTemplate:
         producer: RecordProducer,
         *,
         topic_name: Callable[[str], str] = str,
-        new_event_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        new_event_id: Callable[[], str] | None = None,
     ) -> None:
         self._producer = producer
         self._topic_name = topic_name
-        self._new_event_id = new_event_id
+        self._new_event_id = new_event_id or _uuid4
         self._by_topic: dict[str, tuple[Topic[Any], Encoder]] = {}
         self._by_type: dict[type, Encoder] = {}
 
@@ -143,6 +146,13 @@ class KafkaTemplate:
             return headers
         others = Headers(pair for pair in headers if pair[0] != EVENT_ID_HEADER)
         return others.with_added((EVENT_ID_HEADER, (event_id or self._new_event_id()).encode()))
+
+
+def _uuid4() -> str:
+    """The text of a random UUID; `str(uuid.uuid4())` takes 2.5 µs, as long as encoding a small event."""
+    bits = int.from_bytes(os.urandom(16), "big") & _RANDOM_BITS | _VERSION_4
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def encode_key(key: Key) -> bytes | None:

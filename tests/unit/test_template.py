@@ -96,6 +96,8 @@ async def test_every_send_has_an_event_id_of_its_own(wire: Wire) -> None:
 
     first, second = (UUID(sent["headers"].text(EVENT_ID_HEADER)) for sent in wire.sent)
     assert first != second
+    assert {first.version, second.version} == {4}
+    assert {first.variant, second.variant} == {"specified in RFC 4122"}
 
 
 @pytest.mark.parametrize(

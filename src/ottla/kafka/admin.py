@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -69,7 +70,7 @@ class KafkaAdmin:
         self._events.clear()
         try:
             # The reason is raised; librdkafka's own lines would say it again ten times a second.
-            quiet = {"log_level": "2", "error_cb": self._events.append}
+            quiet: dict[str, Any] = {"log_level": "2", "error_cb": self._events.append}
             return AdminClient({**self._properties, **quiet}, logger=CLIENT_LOGGER)
         except KafkaException as error:
             raise settings_error(error, "client") from error
@@ -98,9 +99,8 @@ class KafkaAdmin:
         if KafkaError._RESOLVE in told:
             cure = "check KAFKA_BOOTSTRAP_SERVERS and the name service"
             return BrokerUnavailable(f"{servers}: {told[KafkaError._RESOLVE]}; {cure}")
-        said = next(
-            (event.str() for event in self._events if event.code() == KafkaError._TRANSPORT), error.str()
-        )
+        refused = [event.str() for event in self._events if event.code() == KafkaError._TRANSPORT]
+        said = refused[0] if refused else error.str()
         cure = "check that Kafka runs there, KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and the network"
         return BrokerUnavailable(f"{servers}: {said}; {cure}")
 
@@ -119,7 +119,7 @@ class KafkaAdmin:
                 f"{_named(denied)}: this user may not see it; grant DESCRIBE and READ or WRITE on the topic"
             )
         return TopicMissing(
-            f"{_named(absent)}: no such topic on the cluster; create it, or name the right one in TOPICS__<NAME>"
+            f"{_named(absent)}: no such topic there; create it, or name the right one in TOPICS__<NAME>"
         )
 
     def _create(self, topics: Mapping[str, int]) -> None:
