@@ -9,7 +9,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from ottla.postgres.database import DatabaseSettings, our_own, parse_url, schema_version
+from ottla.postgres.database import SCHEMA_VERSION, DatabaseSettings, our_own, parse_url, schema_version
+
+FOLDER = Path(__file__).parent
 
 _LOCK = 0x0074_746C_61  # "ottla": one upgrade at a time per database
 _LOCK_TIMEOUT_MS = 60_000
@@ -37,15 +39,13 @@ def upgrade(url: str, schema: str = "ottla") -> int:
 
 
 def _upgrade(connection: Connection, schema: str) -> int:
-    from ottla.postgres.database import SCHEMA_VERSION
-
     version = schema_version(connection, schema)
     if version >= SCHEMA_VERSION:
         return version
     if connection.execute(text("SELECT to_regnamespace(:schema)"), {"schema": schema}).scalar() is None:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(FOLDER))
     config.attributes.update(connection=connection, schema=schema)
     command.upgrade(config, "head")
     return SCHEMA_VERSION

@@ -1,0 +1,85 @@
+"""A TCP proxy in front of a server: it can lose an answer, or fall silent, as networks do."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class TcpProxy:
+    """Listens on `port` of 127.0.0.1 and passes bytes to and from `target`, until told otherwise."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.lost_an_answer = threading.Event()
+        self._lose_answer_to: bytes | None = None
+        self._may_pass = threading.Event()
+        self._may_pass.set()
+        self._sockets: list[socket.socket] = []
+        self._cut: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._may_pass.set()
+        for each in (self._listener, *self._sockets):
+            _shut(each)
+            each.close()
+
+    def lose_the_answer_to(self, request: bytes) -> None:
+        """Pass the next request that contains `request`, and cut the connection when its answer comes."""
+        self._lose_answer_to = request
+
+    def fall_silent(self) -> None:
+        """Pass nothing more, in either direction, and keep every connection open."""
+        self._may_pass.clear()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._sockets += [client, server]
+            threading.Thread(target=self._requests, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+        try:
+            while request := client.recv(65536):
+                self._may_pass.wait()
+                if self._lose_answer_to is not None and self._lose_answer_to in request:
+                    self._lose_answer_to = None
+                    self._cut.add(server)  # before its answer can come
+                server.sendall(request)
+        except OSError:
+            pass
+        _shut(server)
+
+    def _answers(self, server: socket.socket, client: socket.socket) -> None:
+        try:
+            while answer := server.recv(65536):
+                self._may_pass.wait()
+                if server in self._cut:
+                    self.lost_an_answer.set()
+                    break
+                client.sendall(answer)
+        except OSError:
+            pass
+        _shut(client)
+
+
+def _shut(each: socket.socket) -> None:
+    try:
+        each.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return
