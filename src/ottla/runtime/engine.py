@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -72,6 +73,20 @@ class Buries(Protocol):
         ...
 
 
+def _is_closed(delivery: Delivery | None) -> bool:
+    return delivery is not None and delivery.state.phase is Phase.CLOSED
+
+
+class _Worker:
+    """One place among the running: its task, and what it handles now."""
+
+    __slots__ = ("delivery", "task")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None]
+        self.delivery: Delivery | None = None
+
+
 class Engine:
     """Runs one listener's records. Fills `ports.RecordSink`."""
 
@@ -101,8 +116,7 @@ class Engine:
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
         self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
-        self._workers: list[asyncio.Task[None]] = []
-        self._running: dict[Delivery, asyncio.Task[None]] = {}
+        self._workers: list[_Worker] = []
         self._idle: list[asyncio.Future[None]] = []
         self._drains: list[Drain] = []
         self._yield_at = 0.0
@@ -118,10 +132,11 @@ class Engine:
 
     def start(self) -> None:
         """Join the group; call it on the event loop."""
-        self._workers = [
-            supervise(self._work(), name=f"{self.name}-{number}", on_crash=self._on_fatal)
-            for number in range(self._policy.concurrency)
-        ]
+        for number in range(self._policy.concurrency):
+            worker = _Worker()
+            name = f"{self.name}-{number}"
+            worker.task = supervise(self._work(worker), name=name, on_crash=self._on_fatal)
+            self._workers.append(worker)
         self._source.open(self)
 
     async def stop(self, bound_s: float) -> None:
@@ -142,16 +157,16 @@ class Engine:
             _log.warning(
                 "%s: %d records were still being handled after %.1f s and will be redelivered",
                 self.name,
-                len(self._running),
+                len(self._running()),
                 bound_s * 0.8,
             )
-            self._cancel(list(self._running))
+            self._cancel(self._running())
             await asyncio.wait((drained,), timeout=bound_s * 0.05)
         self._publish()
         await self._source.close(max(0.05, deadline - self._clock.now()))
         self.revoked([state.partition for state in self._states.values()])
         for worker in self._workers:
-            worker.cancel()
+            worker.task.cancel()
 
     # -- what the source tells (ports.RecordSink)
 
@@ -175,27 +190,27 @@ class Engine:
         self._taken += len(batch)
         self._taken_size += size
         states, offer, order = self._states, self._lanes.offer, self._policy.order
+        is_by_key = order is Order.KEY
         for message in batch:
             state = states.get((message.topic(), message.partition()))
             if state is None:
                 self._forget(message)  # of a partition that went meanwhile: its next owner has it
                 continue
             offset = message.offset()
-            delivery = Delivery(message, state, offset, self._lane(message, state, order))
+            lane: tuple[int, bytes | None] | None
+            if is_by_key:
+                key = message.key()
+                lane = None if key is None else (state.slot, key)
+            else:
+                lane = (state.slot, None) if order is Order.PARTITION else None
+            delivery = Delivery(message, state, offset, lane)
             if not state.tracker.polled(offset, delivery):
                 self._forget(message)  # below the start of this epoch, or delivered in it before
             elif state.is_beyond_window(offset):
                 self._hold(delivery)
             else:
-                offer(delivery.lane, delivery)
+                offer(lane, delivery)
         self._wake()
-
-    @staticmethod
-    def _lane(message: Message, state: PartitionState, order: Order) -> tuple[int, bytes | None] | None:
-        if order is Order.KEY:
-            key = message.key()
-            return None if key is None else (state.slot, key)
-        return (state.slot, None) if order is Order.PARTITION else None
 
     def revoking(self, partitions: Sequence[TopicPartition], drained: Callable[[], None]) -> None:
         """Start nothing more of `partitions`; what waits is left to their next owner."""
@@ -243,7 +258,7 @@ class Engine:
             self._forget(delivery.message)
         for state in lost:
             self._let_go(state)
-        self._cancel([delivery for delivery in self._running if delivery.state.phase is Phase.CLOSED])
+        self._cancel(worker for worker in self._running() if _is_closed(worker.delivery))
         self._publish()
 
     def gap(self, gap: Gap) -> None:
@@ -274,10 +289,10 @@ class Engine:
 
     # -- the workers
 
-    async def _work(self) -> None:
-        take, now = self._lanes.take, self._clock.now
+    async def _work(self, worker: _Worker) -> None:
+        lanes = self._lanes
         while True:
-            delivery = take() if self._is_open or self._is_probe_due else None
+            delivery = lanes.take() if self._is_open or self._is_probe_due else None
             if delivery is None:
                 await self._rest()
                 continue
@@ -286,12 +301,12 @@ class Engine:
                 continue
             if not self._is_open:
                 self._is_probe_due, self._probe = False, delivery
-            elif self._idle and self._lanes:
+            elif self._idle and lanes:
                 self._wake()
-            await self._handle(delivery)
-            if now() >= self._yield_at:
+            await self._handle(delivery, worker)
+            if time.monotonic() >= self._yield_at:
                 await asyncio.sleep(0)
-                self._yield_at = now() + _TURN_S
+                self._yield_at = time.monotonic() + _TURN_S
 
     async def _rest(self) -> None:
         """Wait until there may be something to start; the last to rest is the first to be woken."""
@@ -317,13 +332,11 @@ class Engine:
             return False
         return True
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, delivery: Delivery, worker: _Worker) -> None:
         """From the handler to the record's end, its back-off, or its place in the queue again."""
         state = delivery.state
         state.running += 1
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  (workers are tasks)
-        self._running[delivery] = task
+        worker.delivery = delivery
         try:
             if delivery.pending is None:
                 delivery.attempt += 1
@@ -339,10 +352,10 @@ class Engine:
         except asyncio.CancelledError:
             if not delivery.is_cancelled:
                 raise
-            task.uncancel()
+            worker.task.uncancel()
             self._release(delivery)
         finally:
-            del self._running[delivery]
+            worker.delivery = None
             state.running -= 1
             if delivery is self._probe:
                 self._probe = None
@@ -385,7 +398,9 @@ class Engine:
         state = delivery.state
         state.tracker.done(delivery.offset)
         self._finished += 1
-        self._release(delivery)
+        self._buffered -= 1
+        self._size -= len(delivery.message)
+        self._lanes.finish(delivery.lane)
         if state.held:
             self._release_held(state)
         if self._publication is None:
@@ -573,10 +588,13 @@ class Engine:
     def _check_drains(self) -> None:
         self._drains = [drain for drain in self._drains if not drain.is_over()]
 
-    def _cancel(self, deliveries: Iterable[Delivery]) -> None:
+    def _running(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.delivery is not None]
+
+    def _cancel(self, workers: Iterable[_Worker]) -> None:
         if not self._policy.is_cancellable:
             return
-        for delivery in deliveries:
-            if not delivery.is_cancelled:
-                delivery.is_cancelled = True
-                self._running[delivery].cancel()
+        for worker in workers:
+            if worker.delivery is not None and not worker.delivery.is_cancelled:
+                worker.delivery.is_cancelled = True
+                worker.task.cancel()

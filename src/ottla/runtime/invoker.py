@@ -93,12 +93,16 @@ class Invoker:
         self._run: Callable[[Delivery], Awaitable[Outcome]] = self._plain
         if call.transaction is not None:
             self._run = self._once
-        elif call.is_async and call.record is None and not call.given and call.payload is not None:
-            self._run = self._payload_only
+        wants_more = call.record or call.transaction or call.given
+        self._takes_event_only = call.is_async and call.payload is not None and not wants_more
 
     async def __call__(self, delivery: Delivery) -> Outcome:
         """The outcome of one call of the handler."""
         try:
+            if self._takes_event_only:  # the short way of the most common handler
+                call = self._call
+                await call.function(call.decode(delivery.message.value()))
+                return Ended.SUCCEEDED
             return await self._run(delivery)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -123,12 +127,6 @@ class Invoker:
         if (unavailable := _unavailable(error)) is not None:
             return Interrupted(unavailable)
         return Failed(error, is_fatal=isinstance(error, self._fatal))
-
-    async def _payload_only(self, delivery: Delivery) -> Outcome:
-        """The short way of the most common handler."""
-        call = self._call
-        await call.function(call.decode(delivery.message.value()))
-        return Ended.SUCCEEDED
 
     async def _plain(self, delivery: Delivery) -> Outcome:
         arguments = self._arguments(delivery)
