@@ -23,18 +23,18 @@ from ottla.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class ListenerSpec:
-    """What `@app.listener` was told. The defaults are those of the decorator, which documents them."""
+    """What `App.listener` was told; it documents the fields and has their defaults."""
 
     topic: Topic[Any]
     function: Callable[..., Any]
-    concurrency: int = 64
-    order: Order = Order.KEY
-    retry: InPlace = InPlace()  # noqa: RUF009  (frozen)
-    fatal: tuple[type[BaseException], ...] = ()
-    dead_letter: bool = True
-    when_window_full: Literal["dead-letter", "wait"] = "dead-letter"
-    start: Literal["earliest", "latest"] | None = None
-    on_out_of_range: Literal["stop", "earliest", "latest"] = "stop"
+    concurrency: int
+    order: Order
+    retry: InPlace
+    fatal: tuple[type[BaseException], ...]
+    dead_letter: bool
+    when_window_full: Literal["dead-letter", "wait"]
+    start: Literal["earliest", "latest"] | None
+    on_out_of_range: Literal["stop", "earliest", "latest"]
 
     def __str__(self) -> str:
         """For messages: the function and where it stands."""

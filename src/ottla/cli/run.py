@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,8 @@ def serve(path: str, *, fail_fast: bool | None = None) -> tuple[int, bool]:
     """Run the app at `path`; the exit code, and whether threads of it still run."""
     try:
         app = load(path)
-        asyncio.run(_until_told(app, fail_fast=fail_fast))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_until_told(app, fail_fast=fail_fast))
     except ConfigurationError as error:
         for line in str(error).splitlines():
             typer.echo(f"ottla: {line}", err=True)
@@ -89,6 +91,15 @@ def load(path: str) -> App:
             f"{module_name} has no ottla.App named {attribute!r}, but {type(found).__name__}"
         )
     return found
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where the extra is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _until_told(app: App, *, fail_fast: bool | None) -> None:
