@@ -59,6 +59,7 @@ class App:
         self._sources: list[KafkaSource] = []
         self._threads: list[ThreadPoolExecutor] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._joining: list[asyncio.Task[None]] = []
         self._producer: KafkaProducer | None = None
         self._template: KafkaTemplate | None = None
         self._database: Database | None = None
@@ -162,21 +163,28 @@ class App:
             for join in joins:
                 await join.attempt()
         for join in joins:
-            self._tasks.append(supervise(join.until_there(), name=f"{join.name} start", on_crash=self._fail))
+            self._joining.append(
+                supervise(join.until_there(), name=f"{join.name} start", on_crash=self._fail)
+            )
 
     async def stop(self) -> None:
         """End within the drain bound: what was not finished then is redelivered. May be called twice."""
         settings = self._settings
         if settings is None:
             return
-        tasks, self._tasks = self._tasks, []
+        tasks = self._joining + self._tasks
+        self._joining, self._tasks = [], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(engine.stop(settings.kafka.drain_s) for engine in self._engines))
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + settings.kafka.drain_s
+        # The rest of the bound is for sends that are not acknowledged yet.
+        await asyncio.gather(*(engine.stop(settings.kafka.drain_s * 0.9) for engine in self._engines))
         self._engines.clear()
+        self._sources.clear()
         if self._producer is not None:
-            await self._producer.close(min(5.0, settings.kafka.drain_s))
+            await self._producer.close(deadline - clock())
         if self._database is not None:
             await self._database.close()
         for pool in self._threads:
@@ -210,7 +218,7 @@ class App:
     def unready(self) -> dict[str, str]:
         """Why the service is not ready: subject to reason, empty when it is."""
         reasons = self._health.reasons()
-        for task in self._tasks:
+        for task in self._joining:
             if not task.done():
                 reasons.setdefault(task.get_name(), "has not joined its group yet")
         for engine, source in zip(self._engines, self._sources, strict=False):
@@ -364,9 +372,9 @@ class App:
                 await self._database.check()
 
         def begin() -> None:
+            engine.start()
             self._engines.append(engine)
             self._sources.append(source)
-            engine.start()
 
         return _Join(name, attempt, begin, self._health)
 
