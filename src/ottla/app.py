@@ -22,6 +22,8 @@ from ottla.kafka.consumer import KafkaSource, SourcePolicy
 from ottla.kafka.producer import KafkaProducer
 from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
 from ottla.listener import ListenerSpec, Parameters, check, parameters_of
+from ottla.records import TopicPartition
+from ottla.runtime.counts import Counts, total
 from ottla.runtime.engine import Engine, EnginePolicy
 from ottla.runtime.invoker import Call, Invoker
 from ottla.runtime.lifecycle import Health, LoopClock, supervise
@@ -225,6 +227,14 @@ class App:
             if not (engine.has_joined or source.is_member()):
                 reasons.setdefault(engine.name, "has not joined its group yet")
         return reasons
+
+    def assigned(self) -> list[TopicPartition]:
+        """The partitions that this process handles now. Threads may ask."""
+        return [partition for engine in tuple(self._engines) for partition in engine.partitions()]
+
+    def counts(self) -> Counts:
+        """How records ended in this process, up to its stop. Threads may ask."""
+        return total(engine.counts() for engine in tuple(self._engines))
 
     def wanted_topics(self) -> list[str]:
         """The topics that the listeners need on this cluster, their dead-letter topics included.

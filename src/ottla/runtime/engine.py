@@ -38,6 +38,7 @@ from ottla.errors import FatalClientError, OttlaError, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery, Drain, PartitionState, Phase
+from ottla.runtime.counts import Counts
 from ottla.runtime.lifecycle import Health, supervise
 
 _log = logging.getLogger("ottla.listener")
@@ -116,6 +117,7 @@ class Engine:
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
         self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
+        self._duplicates = self._skipped = self._dead_lettered = self._retried = 0
         self._workers: list[_Worker] = []
         self._idle: list[asyncio.Future[None]] = []
         self._drains: list[Drain] = []
@@ -167,6 +169,17 @@ class Engine:
         self.revoked([state.partition for state in self._states.values()])
         for worker in self._workers:
             worker.task.cancel()
+
+    def counts(self) -> Counts:
+        """How records ended. Successes are told by the rest, so that they cost nothing to count."""
+        others = self._duplicates + self._skipped + self._dead_lettered
+        return Counts(
+            self._finished - others, self._duplicates, self._skipped, self._dead_lettered, self._retried
+        )
+
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions that are ours now."""
+        return [state.partition for state in tuple(self._states.values())]
 
     # -- what the source tells (ports.RecordSink)
 
@@ -378,12 +391,15 @@ class Engine:
         )
         match decision:
             case Simple.DONE:
+                self._duplicates += outcome is Ended.DUPLICATE
+                self._skipped += outcome is Ended.SKIPPED
                 self._finish(delivery)
             case Simple.LEAVE:
                 self._release(delivery)
             case WaitForCure(error):
                 self._wait_for_cure(delivery, error)
             case RetryInPlace(delay_s):
+                self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
             case Bury():
                 await self._bury(delivery, decision)
@@ -451,6 +467,7 @@ class Engine:
         if state.phase is Phase.CLOSED:
             self._release(delivery)
             return
+        self._dead_lettered += 1
         self._finish(delivery)
         _log.warning(
             "%s: %s went to the dead-letter topic after %d attempts: %s: %s",
