@@ -29,6 +29,7 @@ from ottla.kafka.properties import CLIENT_LOGGER
 
 _TURN_S = 0.5
 _DESCRIBE_S = 2.0
+_KNOWN_S = 0.02
 
 
 class KafkaAdmin:
@@ -133,6 +134,16 @@ class KafkaAdmin:
                 answer.result()
             except KafkaException as error:
                 self._creation_failed(name, error)
+        self._wait_until_known(client, {topic.topic for topic in new})
+
+    def _wait_until_known(self, client: AdminClient, names: set[str]) -> None:
+        """The controller has answered; brokers learn of a new topic a moment later."""
+        deadline = time.monotonic() + self._timeout_s
+        while not names <= self._counts(client).keys():
+            if time.monotonic() >= deadline:
+                late = _named(sorted(names))
+                raise BrokerUnavailable(f"{late}: created, and not known to the brokers yet; ask again")
+            time.sleep(_KNOWN_S)
 
     def _creation_failed(self, name: str, error: KafkaException) -> None:
         reason = error.args[0]

@@ -1,0 +1,151 @@
+"""One line must say whether the broker is away, the password is wrong, or an ACL is missing.
+
+librdkafka reports all of them as "Broker transport failure".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from ottla.embedded.guarded import free_port
+from ottla.errors import AuthenticationFailed, BrokerUnavailable, NotAuthorized, TopicMissing
+from ottla.kafka.admin import KafkaAdmin
+from ottla.kafka.properties import client_properties
+from ottla.settings import Settings
+from tests.conftest import NewTopic, missing
+from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
+
+
+def admin(bootstrap_servers: str, timeout_s: float = 10, **kafka: Any) -> KafkaAdmin:
+    settings = Settings.model_validate({"kafka": {"bootstrap_servers": bootstrap_servers, **kafka}})
+    return KafkaAdmin(client_properties(settings), timeout_s=timeout_s)
+
+
+def scram(bootstrap_servers: str, password: str) -> KafkaAdmin:
+    return admin(
+        bootstrap_servers,
+        security="scram",
+        username="alice",
+        password=password,
+        client={"security.protocol": "SASL_PLAINTEXT"},
+    )
+
+
+@pytest.fixture(scope="module")
+def guarded_broker() -> Iterator[str]:
+    """A broker where alice may come in by SCRAM, and has no ACL; the address of that listener."""
+    ports = {name: free_port() for name in ("PLAINTEXT", "SASL", "CONTROLLER")}
+    at = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
+    login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    server = KafkaServer(
+        {
+            "listeners": ",".join(at.values()),
+            "advertised.listeners": f"{at['PLAINTEXT']},{at['SASL']}",
+            "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl.scram-sha-512.sasl.jaas.config": login,
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+    )
+    try:
+        server.start()
+    except KafkaMissing as error:
+        missing(str(error))
+    with server:
+        open_door = f"127.0.0.1:{ports['PLAINTEXT']}"
+        credential = UserScramCredentialUpsertion(
+            "alice", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"right"
+        )
+        client = AdminClient({"bootstrap.servers": open_door, "log_level": 2})
+        client.alter_user_scram_credentials([credential])["alice"].result(30)
+        asyncio.run(admin(open_door).create_topics({"orders": 1}))
+        yield f"127.0.0.1:{ports['SASL']}"
+
+
+async def test_topics_are_created_once_and_counted(kafka: Kafka, new_topic: NewTopic, unique: str) -> None:
+    there, made = new_topic(partitions=2), f"{unique}-made"
+    asking = admin(kafka.bootstrap_servers)
+
+    await asking.create_topics({there: 5, made: 3})
+    await asking.create_topics({made: 4})
+    found = await asking.partitions([there, made, made])
+
+    assert found == {there: 2, made: 3}
+
+
+async def test_all_missing_topics_are_named_and_none_is_made(
+    kafka: Kafka, new_topic: NewTopic, unique: str
+) -> None:
+    asking = admin(kafka.bootstrap_servers)
+    absent = [f"{unique}-x", f"{unique}-y"]
+
+    for _ in range(2):
+        with pytest.raises(
+            TopicMissing, match=f"topics '{absent[0]}', '{absent[1]}': no such topic.*TOPICS__"
+        ):
+            await asking.partitions([new_topic(), *absent])
+
+
+async def test_nobody_listening_is_said_with_the_address() -> None:
+    port = free_port()
+    begin = time.monotonic()
+
+    with pytest.raises(
+        BrokerUnavailable, match=rf"127.0.0.1:{port}.*Connection refused.*check that Kafka runs"
+    ):
+        await admin(f"127.0.0.1:{port}", timeout_s=0.6).partitions(["orders"])
+
+    assert time.monotonic() - begin < 5
+
+
+async def test_a_host_that_does_not_resolve_is_said() -> None:
+    with pytest.raises(
+        BrokerUnavailable, match=r"Failed to resolve 'no-such-host.invalid:9092'.*name service"
+    ):
+        await admin("no-such-host.invalid:9092", timeout_s=0.6).partitions(["orders"])
+
+
+async def test_a_frozen_broker_ends_within_the_bound(kafka_server: KafkaServer) -> None:
+    kafka_server.pause()
+    begin = time.monotonic()
+
+    with pytest.raises(BrokerUnavailable):
+        await admin(kafka_server.bootstrap_servers, timeout_s=1).partitions(["orders"])
+
+    kafka_server.unpause()
+    assert time.monotonic() - begin < 10
+
+
+async def test_a_wrong_password_is_said_at_once(guarded_broker: str) -> None:
+    begin = time.monotonic()
+
+    with pytest.raises(
+        AuthenticationFailed, match=r"[Aa]uthentication failed.*check KAFKA_SECURITY"
+    ) as caught:
+        await scram(guarded_broker, "wrong").partitions(["orders"])
+
+    assert time.monotonic() - begin < 5
+    assert "wrong" not in str(caught.value)
+
+
+async def test_a_topic_without_an_acl_is_told_apart_from_a_missing_one(guarded_broker: str) -> None:
+    with pytest.raises(NotAuthorized, match="topic 'orders': this user may not see it; grant DESCRIBE"):
+        await scram(guarded_broker, "right").partitions(["orders"])
+
+
+async def test_tls_against_a_plaintext_listener_is_said(kafka: Kafka) -> None:
+    with pytest.raises((AuthenticationFailed, BrokerUnavailable), match=r"SSL.*KAFKA_SECURITY"):
+        await admin(kafka.bootstrap_servers, timeout_s=0.6, security="tls").partitions(["orders"])
