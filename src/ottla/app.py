@@ -43,6 +43,8 @@ _log = logging.getLogger("ottla")
 
 _PRUNE_EVERY_S = 600.0
 _MOST_THREADS = 32
+_LOOK_S = 5.0
+"""How long one look for brokers and topics may take before the reason is told."""
 
 
 class App:
@@ -159,7 +161,7 @@ class App:
         self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
         if any(found.transaction for found in parameters):
             await self._open_database(settings, parameters)
-        admin = KafkaAdmin(client_properties(settings))
+        admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_S)
         joins = [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
         if settings.fail_fast if fail_fast is None else fail_fast:
             for join in joins:

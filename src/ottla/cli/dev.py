@@ -27,6 +27,7 @@ def dev(
     transactions, so it proves nothing about Kafka.
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     with ExitStack() as stack:
         result = _serve_on_stack(app, stack)
     end(result)

@@ -6,12 +6,34 @@ Give a client `logger=CLIENT_LOGGER` beside them: librdkafka otherwise writes to
 from __future__ import annotations
 
 import logging
+import time
 
 from ottla.kafka.security import security_properties
 from ottla.settings.model import KafkaSettings, RawProperties, Settings
 
+_SAID_AGAIN_AFTER_S = 60.0
+
+
+class _Repeated(logging.Filter):
+    """Lets the same complaint through once a minute: librdkafka makes it at every attempt to connect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        complaint = record.getMessage().partition(" (after ")[0]
+        said, now = self._said.get(complaint), time.monotonic()
+        if said is not None and now - said < _SAID_AGAIN_AFTER_S:
+            return False
+        self._said = {old: at for old, at in self._said.items() if now - at < _SAID_AGAIN_AFTER_S}
+        self._said[complaint] = now
+        return True
+
+
 CLIENT_LOGGER = logging.getLogger("ottla.librdkafka")
 """Where librdkafka's own lines go."""
+CLIENT_LOGGER.addFilter(_Repeated())
 
 Properties = dict[str, str]
 
