@@ -1,0 +1,240 @@
+"""SIGKILL at every arrow of the road, on real Kafka and PostgreSQL: nothing is lost, nothing doubled.
+
+`make crash-table`, or `python -m tests.crash.table [ARROW …]` for single rows. In each row a
+worker is killed at its arrow, another takes over, and when the group has no lag left the
+ledgers are compared: every sound event has exactly one row in the database and no dead
+letter, every poison one has no row and at least one dead letter. A worker that did not
+die where it should makes the row red as well. CRASH_MUTANT=no-inbox, split-inbox or
+commit-first puts a bug into the workers: the table must turn red.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from ottla.embedded import EmbeddedPostgres
+from ottla.postgres.migrations import upgrade
+from tests.crash.story import EVENTS, HALF, PARTITIONS, POISON, SOUND, Arrow, Event, key_of, partition_of
+from tests.support.apps import read_all
+from tests.support.kafka_server import ROOT, Kafka, KafkaServer
+
+_AT_ONCE = 3
+_DEADLINE_S = 60.0
+_LOOK_S = 0.1
+
+
+class Red(Exception):
+    """A row that did not come out as it must."""
+
+
+@dataclass
+class Row:
+    """One arrow: its own topic, group, database and workers."""
+
+    arrow: Arrow
+    kafka: Kafka
+    database_url: str
+    folder: Path
+    name: str = field(default_factory=lambda: f"crash-{uuid.uuid4().hex[:8]}")
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def run(self) -> str:
+        """Kill, take over, compare; the row's figures.
+
+        Raises:
+            Red: they are wrong, or the worker did not die at its arrow.
+        """
+        self.kafka.create_topic(self.name, PARTITIONS)
+        self.kafka.create_topic(f"{self.name}-{self.name}-dlt", PARTITIONS)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._end_workers)
+            client = {"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": self.name}
+            consumer = Consumer({**client, "enable.auto.commit": False})
+            stack.callback(consumer.close)
+            self._produce(range(HALF))
+            first = self._start(self.arrow)
+            self._until("the first half is handled", lambda: self._handled() >= HALF)
+            if self.arrow is not Arrow.REVOKED:
+                self._until("the first half is committed", lambda: self._lag(consumer) == 0)
+            self._produce(range(HALF, EVENTS))
+            if self.arrow is Arrow.REVOKED:
+                self._until("the second half is handled", lambda: self._handled() >= EVENTS)
+                self._start(None)  # its coming takes a partition from the first
+            self._until("the worker dies", lambda: first.poll() is not None)
+            self._check_death(first)
+            if self.arrow is not Arrow.REVOKED:
+                self._start(None)
+            self._until("all is committed", lambda: self._lag(consumer) == 0)
+        return self._compare()
+
+    def _produce(self, numbers: range) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers})
+        for number in numbers:
+            producer.produce(
+                self.name,
+                key=key_of(number),
+                value=Event(number=number).model_dump_json(),
+                headers=[("ottla-event-id", str(number).encode())],
+                partition=partition_of(number),
+            )
+        if producer.flush(_DEADLINE_S):
+            raise Red("the events could not be sent")
+
+    def _start(self, arrow: Arrow | None) -> subprocess.Popen[bytes]:
+        """A worker that ends with this process: it reads the other end of its input."""
+        number = len(self.workers) + 1
+        environment = {
+            "CRASH_ARROW": "" if arrow is None else arrow.name,
+            "CRASH_TOPIC": self.name,
+            "CRASH_GROUP": self.name,
+            "CRASH_FILE": str(self._file(number)),
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "KAFKA_SESSION_TIMEOUT_S": "6",
+            "KAFKA_COMMIT_INTERVAL_S": "3600" if arrow is Arrow.REVOKED else "0.2",
+            "DATABASE_URL": self.database_url,
+            "OTTLA_CONFIG": os.devnull,
+        }
+        with self._file(number).with_suffix(".log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "tests.crash.worker"],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{self.arrow.name}-{number}"
+
+    def _told(self, number: int) -> list[list[str]]:
+        file = self._file(number)
+        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _DEADLINE_S
+        while not condition():
+            if time.monotonic() > deadline or any(worker.poll() not in {None, -9} for worker in self.workers):
+                log = self._file(len(self.workers)).with_suffix(".log").read_text()[-3_000:]
+                raise Red(f"never came: {what}\n{log}")
+            time.sleep(_LOOK_S)
+
+    def _handled(self) -> int:
+        """Events that have a row, or a dead letter of which the inbox knows."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(
+                "SELECT (SELECT count(DISTINCT number) FROM effect)"
+                " + (SELECT count(*) FROM ottla.inbox WHERE status = 'dead')"
+            )
+            return int((cursor.fetchone() or [0])[0])
+
+    def _lag(self, consumer: Consumer) -> int:
+        partitions = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
+        lag = 0
+        for answer in consumer.committed(partitions, timeout=_DEADLINE_S):
+            _, high = consumer.get_watermark_offsets(answer, timeout=_DEADLINE_S)
+            lag += high - max(0, answer.offset)
+        return lag
+
+    def _check_death(self, worker: subprocess.Popen[bytes]) -> None:
+        last = self._told(1)[-1]
+        if worker.returncode != -signal.SIGKILL or last != ["died", self.arrow.name]:
+            raise Red(f"vacuous: the worker ended with {worker.returncode}, its last words were {last}")
+
+    def _end_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+            if worker.stdin is not None:
+                worker.stdin.close()
+
+    def _compare(self) -> str:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            rows = Counter(number for (number,) in connection.execute("SELECT number FROM effect"))
+            (unsettled,) = connection.execute(
+                "SELECT count(*) FROM ottla.inbox WHERE status = 'dead_pending'"
+            ).fetchone() or (-1,)
+        letters = Counter(
+            int(json.loads(message.value() or b"")["number"])
+            for message in read_all(self.kafka, f"{self.name}-{self.name}-dlt")
+        )
+        lost = sum(not rows[number] for number in SOUND) + sum(not letters[number] for number in POISON)
+        doubled = sum(count - 1 for count in rows.values()) + sum(bool(rows[number]) for number in letters)
+        misplaced = sum(number not in POISON for number in letters) + sum(number in POISON for number in rows)
+        polled = [[number for word, number in self._told(n) if word == "polled"] for n in (1, 2)]
+        redelivered = len(set(polled[0]) & set(polled[1]))
+        figures = (
+            f"lost={lost} doubled={doubled} redelivered={redelivered} (≥ {self.arrow.redelivered}) "
+            f"dead_letters={letters.total()} (≥ {self.arrow.dead_letters})"
+        )
+        if lost or doubled or misplaced or unsettled:
+            raise Red(f"{figures} misplaced={misplaced} dead_pending={unsettled}")
+        if redelivered < self.arrow.redelivered or letters.total() < self.arrow.dead_letters:
+            raise Red(f"{figures} vacuous")
+        return figures
+
+
+@contextlib.contextmanager
+def _database(server: str) -> Iterator[str]:
+    """A database of a row's own. The ledger has no key: a second effect would be a second row."""
+    name = f"crash_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}".encode())
+    url = urlsplit(server)._replace(path=f"/{name}").geturl()
+    try:
+        upgrade(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE effect (number integer NOT NULL)")
+        yield url
+    finally:
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def _servers(stack: contextlib.ExitStack) -> tuple[Kafka, str]:
+    """KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, else servers of our own."""
+    brokers, database_url = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    kafka = Kafka(brokers) if brokers else stack.enter_context(KafkaServer())
+    return kafka, database_url or stack.enter_context(EmbeddedPostgres(durable=False)).url
+
+
+def main(arrows: list[Arrow]) -> int:
+    """Print a row for each of `arrows`, and how many came out right."""
+    right = 0
+    with contextlib.ExitStack() as stack:
+        kafka, server = _servers(stack)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ottla-crash-")))
+
+        rows = [Row(arrow, kafka, stack.enter_context(_database(server)), folder) for arrow in arrows]
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=_AT_ONCE))
+        for arrow, future in [(row.arrow, pool.submit(row.run)) for row in rows]:
+            try:
+                print(f"{arrow.value:<30} {future.result()}", flush=True)
+                right += 1
+            except Red as error:
+                print(f"{arrow.value:<30} RED {error}", flush=True)
+    print(f"crash-table: {right} of {len(arrows)}")
+    return 0 if right == len(arrows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main([Arrow[name] for name in sys.argv[1:]] or list(Arrow)))

@@ -1,0 +1,231 @@
+"""The process that dies: an app with a `tx` listener, whose library is wrapped from outside.
+
+The failpoints hang on seams that the library has anyway: the client's Consumer and
+Producer, the inbox, the producer port. Each worker writes what it sees to a file of its
+own, in single `write` calls, which survive SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import confluent_kafka
+from sqlalchemy import text
+
+import ottla.kafka.consumer
+import ottla.kafka.producer
+from ottla import App, InPlace, Topic, Transaction
+from ottla.kafka.producer import KafkaProducer
+from ottla.ports import Claim, InboxKey
+from ottla.postgres.inbox import PostgresInbox
+from tests.crash.story import POISON, STRAGGLER, Arrow, Event, Mutant
+
+
+@dataclass
+class Fate:
+    """When this worker dies, and what it has told so far."""
+
+    arrow: Arrow | None
+    mutant: Mutant | None
+    file: int
+    deadly: tuple[int, int] | None = None  # partition and offset of the deadly record, once polled
+    event_id: str = ""
+    is_revoking: bool = False
+
+    def tell(self, *words: object) -> None:
+        """A line into this worker's file."""
+        os.write(self.file, (" ".join(map(str, words)) + "\n").encode())
+
+    def reach(self, arrow: Arrow) -> None:
+        """Die here, if here is where."""
+        if arrow is self.arrow:
+            self.tell("died", arrow.name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def polled(self, message: confluent_kafka.Message) -> None:
+        """Note a polled record, and whether it is the deadly one."""
+        number = json.loads(message.value() or b"")["number"]
+        self.tell("polled", number)
+        if self.arrow is not None and number == self.arrow.deadly:
+            self.deadly = (int(message.partition() or 0), int(message.offset() or 0))
+            self.event_id = str(number)
+            self.reach(Arrow.POLLED)
+
+    def is_passed_by(self, offsets: list[confluent_kafka.TopicPartition]) -> bool:
+        """Whether a commit of `offsets` says that the deadly record is done."""
+        return self.deadly is not None and any(
+            (p.partition, p.offset) > self.deadly and p.partition == self.deadly[0] for p in offsets
+        )
+
+
+fate = Fate(
+    arrow=Arrow[os.environ["CRASH_ARROW"]] if os.environ.get("CRASH_ARROW") else None,
+    mutant=Mutant(os.environ["CRASH_MUTANT"]) if os.environ.get("CRASH_MUTANT") else None,
+    file=os.open(os.environ["CRASH_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+)
+
+
+class MortalConsumer(confluent_kafka.Consumer):
+    """The client's consumer, with arrows around poll, commit and revoke."""
+
+    def __init__(self, properties: dict[str, Any], **options: Any) -> None:
+        on_commit = properties["on_commit"]
+
+        def committed(error: Any, offsets: list[confluent_kafka.TopicPartition]) -> None:
+            on_commit(error, offsets)
+            if error is None and fate.is_passed_by(offsets):
+                fate.reach(Arrow.AFTER_OFFSET)
+
+        super().__init__({**properties, "on_commit": committed}, **options)
+
+    def subscribe(self, topics: list[str], *, on_revoke: Any, **callbacks: Any) -> None:  # type: ignore[override]
+        def revoke(*arguments: Any) -> None:
+            fate.is_revoking = True
+            on_revoke(*arguments)
+            fate.is_revoking = False
+
+        super().subscribe(topics, on_revoke=revoke, **callbacks)
+
+    def poll(self, *arguments: Any) -> confluent_kafka.Message | None:
+        message = super().poll(*arguments)
+        self._seen([] if message is None else [message])
+        return message
+
+    def consume(self, *arguments: Any) -> list[confluent_kafka.Message]:
+        messages = super().consume(*arguments)
+        self._seen(messages)
+        return messages
+
+    def _seen(self, messages: list[confluent_kafka.Message]) -> None:
+        records = [message for message in messages if message.error() is None]
+        if records and fate.mutant is Mutant.COMMIT_FIRST:
+            for record in records:
+                super().commit(message=record, asynchronous=False)
+        for record in records:
+            fate.polled(record)
+
+    def commit(  # type: ignore[override]
+        self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: Literal[True]
+    ) -> None:
+        if fate.is_passed_by(offsets):
+            fate.reach(Arrow.BEFORE_OFFSET)
+        if fate.is_revoking:
+            fate.reach(Arrow.REVOKED)
+        super().commit(offsets=offsets, asynchronous=asynchronous)
+
+
+class MortalProducer(confluent_kafka.Producer):
+    """The client's producer: the deadly dead letter is written, and the library does not know it yet."""
+
+    def produce(self, topic: str, *, on_delivery: Callable[..., None], **record: Any) -> None:  # type: ignore[override]
+        def delivered(error: Any, message: confluent_kafka.Message) -> None:
+            if error is None and _is_deadly(message.value()):
+                fate.reach(Arrow.BURIAL_SENT)
+            on_delivery(error, message)
+
+        super().produce(topic, on_delivery=delivered, **record)
+
+
+def _is_deadly(value: bytes | None) -> bool:
+    return fate.arrow is not None and json.loads(value or b"{}").get("number") == fate.arrow.deadly
+
+
+Body = Callable[[Transaction], Awaitable[Any]]
+once, send = PostgresInbox.once, KafkaProducer.send
+
+
+async def mutated_once(inbox: PostgresInbox, key: InboxKey, body: Body) -> Claim:
+    """The inbox, with the bug that CRASH_MUTANT asks for."""
+
+    async def nothing(_: Transaction) -> None: ...
+
+    if fate.mutant is Mutant.NO_INBOX:
+        return await once(inbox, replace(key, event_id=uuid.uuid4().hex), body)
+    if fate.mutant is Mutant.SPLIT_INBOX:
+        claim = await once(inbox, key, nothing)
+        if claim is Claim.FRESH:
+            await _undone_if_it_fails(inbox, key, body)
+        return claim
+    return await once(inbox, key, body)
+
+
+async def _undone_if_it_fails(inbox: PostgresInbox, key: InboxKey, body: Body) -> None:
+    """What a program without one transaction would do: it can only be right while nobody dies."""
+    try:
+        await once(inbox, replace(key, event_id=uuid.uuid4().hex), body)
+    except ValueError:
+        async with inbox._database.connection() as connection:
+            await connection.execute(
+                text("DELETE FROM ottla.inbox WHERE event_id = :event_id"), {"event_id": key.event_id}
+            )
+            await connection.commit()
+        raise
+
+
+async def mortal_once(inbox: PostgresInbox, key: InboxKey, body: Body) -> Claim:
+    """The inbox with arrows behind its row, behind the effect, and behind the commit."""
+    is_deadly = key.event_id == fate.event_id
+
+    async def mortal_body(transaction: Transaction) -> None:
+        if is_deadly:
+            fate.reach(Arrow.CLAIMED)
+        await body(transaction)
+        if is_deadly:
+            fate.reach(Arrow.EFFECTED)
+
+    claim = await mutated_once(inbox, key, mortal_body)
+    if is_deadly:
+        fate.reach(Arrow.COMMITTED)
+    return claim
+
+
+async def mortal_send(producer: KafkaProducer, topic: str, **record: Any) -> Any:
+    """The producer port, with an arrow behind the acknowledgement."""
+    result = await send(producer, topic, **record)
+    if _is_deadly(record["value"]):
+        fate.reach(Arrow.BURIAL_ACKNOWLEDGED)
+    return result
+
+
+def wrap() -> None:
+    """Put the arrows around the library."""
+    for owner, name, wrapped in (
+        (ottla.kafka.consumer, "Consumer", MortalConsumer),
+        (ottla.kafka.producer, "Producer", MortalProducer),
+        (PostgresInbox, "once", mortal_once),
+        (KafkaProducer, "send", mortal_send),
+    ):
+        setattr(owner, name, wrapped)
+
+
+app = App(os.environ["CRASH_GROUP"])
+
+
+@app.listener(Topic(os.environ["CRASH_TOPIC"], Event), retry=InPlace(attempts=2, first_s=0.01, max_s=0.01))
+async def handle(event: Event, tx: Transaction) -> None:
+    """One row for each call that is committed: no constraint hides a second one."""
+    if event.number == STRAGGLER and fate.arrow is Arrow.AFTER_OFFSET:
+        await asyncio.Event().wait()
+    await tx.session.execute(text("INSERT INTO effect VALUES (:number)"), {"number": event.number})
+    if event.number in POISON:
+        raise ValueError(f"event {event.number} is poison")
+
+
+def _end_with_the_table() -> None:
+    sys.stdin.read()
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_table, daemon=True).start()
+    wrap()
+    asyncio.run(app.run(fail_fast=True))
