@@ -18,13 +18,12 @@ import confluent_kafka
 from confluent_kafka import cimpl
 
 _PRODUCER = 0
-_REBALANCE_DELAY_MS = 100  # as on a quick test broker: enough for two services that start together
 
 
 class MockCluster:
     """One broker on a free port of 127.0.0.1, alive as long as this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_wait_ms: int) -> None:
         library = ctypes.CDLL(cimpl.__file__)
         library.rd_kafka_new.restype = ctypes.c_void_p
         library.rd_kafka_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
@@ -46,7 +45,7 @@ class MockCluster:
         if not client:
             raise RuntimeError(f"librdkafka: {error.value.decode()}")
         self._cluster = library.rd_kafka_mock_cluster_new(client, 1)
-        library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, _REBALANCE_DELAY_MS)
+        library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, group_wait_ms)
 
     def bootstrap_servers(self) -> str:
         address: bytes = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster)
@@ -76,7 +75,7 @@ def _quiet_configuration(library: ctypes.CDLL) -> int:
 def main() -> None:
     """Serve until the input ends: the owner has stopped, or died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cluster = MockCluster()
+    cluster = MockCluster(group_wait_ms=int(sys.argv[1]))
     print(cluster.bootstrap_servers(), flush=True)
     for line in sys.stdin:
         partitions, name = line.rstrip("\n").split(" ", 1)

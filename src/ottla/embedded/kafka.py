@@ -44,10 +44,15 @@ class EmbeddedKafka:
     older ones in silence: call `check_nothing_dropped`. A rebalance of a group that
     has had members takes the session time-out less a second: give clients
     `session.timeout.ms=6000`.
+
+    `group_wait_ms` is how long a new group waits for further members
+    (`group.initial.rebalance.delay.ms`): services that start together within it
+    share their partitions at once.
     """
 
-    def __init__(self, topics: Mapping[str, int] | None = None) -> None:
+    def __init__(self, topics: Mapping[str, int] | None = None, *, group_wait_ms: int = 100) -> None:
         self._topics = dict(topics or {})
+        self._group_wait_ms = group_wait_ms
         self._process: subprocess.Popen[str] | None = None
         self._bootstrap_servers: str | None = None
         self._lock = threading.Lock()
@@ -78,7 +83,7 @@ class EmbeddedKafka:
         if self._process is not None:
             return
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("broker.py"))],
+            [sys.executable, "-P", str(Path(__file__).with_name("broker.py")), str(self._group_wait_ms)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
