@@ -1,0 +1,1 @@
+"""A shop: a storefront that publishes orders, and services that listen to them."""

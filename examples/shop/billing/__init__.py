@@ -1,0 +1,1 @@
+"""Billing: one invoice per order."""

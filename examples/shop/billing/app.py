@@ -1,0 +1,15 @@
+"""The service: `ottla run examples.shop.billing.app:app`."""
+
+from __future__ import annotations
+
+from examples.shop.billing.invoices import Invoice
+from examples.shop.contracts import ORDERS, OrderCreated
+from ottla import App, InPlace, Transaction
+
+app = App("billing")
+
+
+@app.listener(ORDERS, concurrency=64, retry=InPlace(attempts=5, first_s=0.2, max_s=30))
+async def on_order_created(event: OrderCreated, tx: Transaction) -> None:
+    """Commits with the inbox row: the order is billed once, however often its event comes."""
+    tx.session.add(Invoice.for_order(event))

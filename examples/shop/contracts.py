@@ -1,0 +1,25 @@
+"""What the services of the shop share: their topics, and the events on them."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ottla import Topic
+
+
+class OrderCreated(BaseModel):
+    """A customer has placed an order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: str = Field(pattern=r"^[\w.:-]{1,64}$")
+    customer_id: str = Field(pattern=r"^[\w.:-]{1,64}$")
+    placed_on: date
+    quantity: int = Field(ge=1, le=1_000_000)
+    amount_usd: Decimal = Field(ge=0, max_digits=12, decimal_places=2)
+
+
+ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id)

@@ -1,0 +1,76 @@
+"""What the demo is asked to do, by its environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.shop.demo.mutants import MUTANTS
+from examples.shop.purchases import SAMPLE, read_purchases
+
+SENT_TWICE = 50
+UNDECODABLE = 3
+
+_DEFAULT_ORDERS = 1000
+_FEWEST_ORDERS = 10
+_SHORTEST_S = 4.0
+_FASTEST = 350.0
+
+
+class BadPlan(Exception):
+    """The environment asks for what the demo cannot do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run of the demo."""
+
+    data: Path
+    orders: int
+    is_real_kafka: bool
+    mutant: str | None
+
+    @property
+    def rate(self) -> float:
+        """Records a second: slow enough that orders still come when a process is killed, and after."""
+        return min(_FASTEST, (self.orders + SENT_TWICE) / _SHORTEST_S)
+
+    @property
+    def kill_at(self) -> int:
+        """After how many invoices a process is killed."""
+        return max(1, self.orders * 7 // 20)
+
+
+def read_plan(environ: Mapping[str, str]) -> Plan:
+    """The plan that ORDERS, DATA, BROKER and DEMO_MUTANT make.
+
+    Raises:
+        BadPlan: one of them has no such value.
+        BadPurchases: the file of orders is not sound.
+    """
+    data = Path(environ.get("DATA") or SAMPLE).absolute()
+    wanted = environ.get("ORDERS") or ""
+    if wanted not in {"", "all"} and not (wanted.isascii() and wanted.isdigit()):
+        raise BadPlan(f"ORDERS={wanted!r} is neither a number nor `all`")
+    broker = environ.get("BROKER") or "embedded"
+    if broker not in {"embedded", "kafka"}:
+        raise BadPlan(f"BROKER={broker!r}: there are `embedded` (the default) and `kafka`")
+    mutant = environ.get("DEMO_MUTANT") or None
+    if mutant is not None and mutant not in MUTANTS:
+        raise BadPlan(f"DEMO_MUTANT={mutant!r}: there are {', '.join(MUTANTS)}")
+    orders = _count(data, wanted, is_sample=data == SAMPLE.absolute())
+    if orders < _FEWEST_ORDERS:
+        raise BadPlan(f"{orders} orders have no middle to kill a process in: take at least {_FEWEST_ORDERS}")
+    return Plan(data, orders, is_real_kafka=broker == "kafka", mutant=mutant)
+
+
+def _count(data: Path, wanted: str, *, is_sample: bool) -> int:
+    """How many orders: a file of one's own is replayed up to the default, even when it is shorter."""
+    if wanted.isdigit():
+        return len(read_purchases(data, int(wanted)))
+    if wanted == "all":
+        return len(read_purchases(data))
+    if is_sample:
+        return _DEFAULT_ORDERS
+    return min(_DEFAULT_ORDERS, len(read_purchases(data)))

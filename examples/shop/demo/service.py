@@ -1,0 +1,47 @@
+"""A billing process of the demo: `ottla run examples.shop.billing.app:app`, and how it fares in a file.
+
+The file is `status.json` in the current folder, written anew within 20 ms of every
+change: a process that is killed leaves it behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from examples.shop.billing.app import app
+from examples.shop.demo.mutants import MUTANTS
+from ottla.cli.main import main as ottla
+
+STATUS = "status.json"
+_EVERY_S = 0.02
+
+
+def _report() -> None:
+    told = None
+    while True:
+        status = {"partitions": len(app.assigned()), **asdict(app.counts())}
+        if status != told and status["partitions"]:  # after the stop there are no counts any more
+            new = Path(f"{STATUS}.new")
+            new.write_text(json.dumps(status))
+            new.replace(STATUS)
+            told = status
+        time.sleep(_EVERY_S)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    if mutant := os.environ.get("DEMO_MUTANT"):
+        MUTANTS[mutant]()
+    threading.Thread(target=_report, daemon=True).start()
+    sys.argv = ["ottla", "run", "examples.shop.billing.app:app"]
+    ottla()
+
+
+if __name__ == "__main__":
+    main()
