@@ -64,7 +64,12 @@ def produce(
 ) -> None:
     """Write (key, value) pairs with a plain client and wait until the broker has them."""
     producer = Producer(
-        {"bootstrap.servers": kafka.bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 5}
+        {
+            "bootstrap.servers": kafka.bootstrap_servers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            "message.max.bytes": 10_000_000,
+        }
     )
     options: dict[str, Any] = {} if partition is None else {"partition": partition}
     if timestamp_ms is not None:

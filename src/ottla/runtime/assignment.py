@@ -9,12 +9,13 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Hashable
+from types import EllipsisType
 from typing import Any
 
 from ottla.core.decide import Bury
 from ottla.core.offsets import Committable, OffsetTracker
 from ottla.ports import Message, Start, Timer
-from ottla.records import TopicPartition
+from ottla.records import Headers, TopicPartition
 
 
 class Phase(enum.Enum):
@@ -30,6 +31,7 @@ class Delivery:
     """One polled record on its way to its end. Mutable, and owned by the engine."""
 
     __slots__ = (
+        "_headers",
         "attempt",
         "burials",
         "is_cancelled",
@@ -51,6 +53,21 @@ class Delivery:
         self.pending: Bury | None = None  # given up: what is left is its dead letter
         self.burials = 0  # dead letters that could not be written
         self.is_cancelled = False
+        self._headers: Headers | EllipsisType | None = ...  # not asked for yet
+
+    @property
+    def headers(self) -> Headers | None:
+        """The record's headers, or None when the client cannot read them (a name that is not UTF-8).
+
+        The client is asked once: confluent-kafka 2.16.1 raises the first time, and the second
+        time returns a list with holes, which ends the process when it is read.
+        """
+        if isinstance(self._headers, EllipsisType):
+            try:
+                self._headers = Headers(self.message.headers() or ())
+            except (SystemError, UnicodeDecodeError):
+                self._headers = None
+        return self._headers
 
     def __str__(self) -> str:
         return f"{self.state.partition}@{self.offset}"

@@ -36,14 +36,6 @@ class Call:
     """Arguments that are the same for every record: the template."""
 
 
-def headers_of(message: Message) -> Headers | None:
-    """The record's headers, or None when the client cannot read them (a name that is not UTF-8)."""
-    try:
-        return Headers(message.headers() or ())
-    except (SystemError, UnicodeDecodeError):
-        return None
-
-
 def event_id_of(message: Message, headers: Headers) -> str:
     """The id of the event that `message` carries."""
     timestamp_type, timestamp_ms = message.timestamp()
@@ -51,9 +43,9 @@ def event_id_of(message: Message, headers: Headers) -> str:
     return event_id(headers, message.topic(), message.partition(), message.offset(), timestamp)
 
 
-def inbox_key(listener: str, message: Message) -> InboxKey:
-    """Under which the inbox keeps `message` for `listener`."""
-    headers = headers_of(message) or Headers()
+def inbox_key(listener: str, delivery: Delivery) -> InboxKey:
+    """Under which the inbox keeps the record for `listener`."""
+    message, headers = delivery.message, delivery.headers or Headers()
     return InboxKey(listener, event_id_of(message, headers), content_digest(message.key(), message.value()))
 
 
@@ -142,7 +134,7 @@ class Invoker:
         assert inbox is not None  # noqa: S101  (an app without a database refuses such a listener)
         assert name is not None  # noqa: S101  (chosen by it)
         arguments = self._arguments(delivery)
-        key = inbox_key(self._listener, delivery.message)
+        key = inbox_key(self._listener, delivery)
 
         if call.is_async:
 
@@ -173,7 +165,7 @@ class Invoker:
         call = self._call
         arguments = dict(call.given or {})
         if call.record is not None or call.transaction is not None:
-            headers = headers_of(delivery.message)
+            headers = delivery.headers
             if headers is None:
                 raise Undecodable("the name of a header is not UTF-8, so none of the headers can be read")
             if call.record is not None:

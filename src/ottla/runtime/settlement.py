@@ -18,7 +18,7 @@ from ottla.errors import RecordTooLarge
 from ottla.ports import Claim, Inbox, InboxKey, RecordProducer
 from ottla.records import Headers
 from ottla.runtime.assignment import Delivery
-from ottla.runtime.invoker import headers_of, inbox_key
+from ottla.runtime.invoker import inbox_key
 
 _log = logging.getLogger("ottla.listener")
 
@@ -72,13 +72,13 @@ class Settlement:
         """The row to claim: none when the id belongs to another record."""
         if self._inbox is None or decision.reason is Reason.REUSED_ID:
             return None
-        return inbox_key(self._listener, delivery.message)
+        return inbox_key(self._listener, delivery)
 
     async def _publish(self, delivery: Delivery, decision: Bury) -> None:
         message = delivery.message
         timestamp_type, timestamp_ms = message.timestamp()
         origin = Origin(*delivery.state.partition, delivery.offset, timestamp_ms, timestamp_type, self._group)
-        headers = dead_letter_headers(headers_of(message), origin, decision.reason, decision.error)
+        headers = dead_letter_headers(delivery.headers, origin, decision.reason, decision.error)
         try:
             await self._send(delivery, headers)
         except RecordTooLarge:
