@@ -31,7 +31,7 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as ClientPartition
 
-from ottla.core.offsets import CommitLedger, CommitPolicy
+from ottla.core.offsets import CommitLedger, CommitPolicy, Committable
 from ottla.core.pacing import BufferLimits, Pacing, Poll, Step
 from ottla.errors import (
     AuthenticationFailed,
@@ -54,8 +54,6 @@ _WAIT_S = 0.005
 _ASK_S = 5.0
 """Time-out of a question to the broker on the poll thread."""
 _ASK_AGAIN_S = 1.0
-_RESOLVE_S = 20.0
-"""How long an assignment may wait for its committed offsets; below every sane `max.poll.interval.ms`."""
 
 _UNAUTHORIZED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -101,9 +99,11 @@ class KafkaSource:
         self._epoch = 0
         self._next: dict[TopicPartition, int] = {}  # behind the last record handed over
         self._unresolved: list[ClientPartition] = []
+        self._unplaced: set[TopicPartition] = set()  # out of range, and the broker does not say what there is
+        self._skips: dict[TopicPartition, tuple[int, int]] = {}  # gaps: what was expected, where it goes on
         self._paused: set[TopicPartition] = set()  # by the sink, on purpose
         self._handed = self._handed_size = 0
-        self._is_quiet = False
+        self._is_quiet = self._is_consuming = False
         self._close_at: float | None = None
         self._has_trouble = False
         self._asked_at = 0.0
@@ -141,11 +141,18 @@ class KafkaSource:
 
     def pause(self, partition: TopicPartition) -> None:
         """Fetch no more of `partition`; what is on its way still comes."""
-        self._commands.append(lambda: self._pause_one(partition))
+        epoch = self._epoch_told(partition)
+        self._commands.append(lambda: self._pause_one(partition, epoch))
 
     def resume(self, partition: TopicPartition) -> None:
         """Fetch `partition` again."""
-        self._commands.append(lambda: self._resume_one(partition))
+        epoch = self._epoch_told(partition)
+        self._commands.append(lambda: self._resume_one(partition, epoch))
+
+    def _epoch_told(self, partition: TopicPartition) -> int | None:
+        """The epoch that the sink speaks of: a rebalance may be over before its command is read."""
+        told = self._progress.offsets.get(partition)
+        return None if told is None else told.epoch
 
     def quiesce(self) -> None:
         """Fetch nothing more, go on polling for events so that the group keeps us."""
@@ -187,8 +194,7 @@ class KafkaSource:
         if not self._member_id and self._properties.get("group.protocol") == "consumer":
             self._member_id = self._consumer.memberid() or ""
         self._commit_if_due(now)
-        if self._unresolved:
-            self._resolve()
+        self._ask_again_where_to_begin()
         if self._has_trouble and now - self._asked_at > _ASK_AGAIN_S:
             self._ask_after_trouble(now)
         match self._next_step(now):
@@ -215,9 +221,7 @@ class KafkaSource:
         first = self._consumer.poll(_POLL_S)
         if first is None:
             return
-        messages = [first]
-        if most > 1:
-            messages += self._consumer.consume(most - 1, 0)
+        messages = [first] if most == 1 else self._with_more(first, most)
         records = [cast("Message", message) for message in messages if self._is_record(message)]
         if not records:
             return
@@ -228,6 +232,23 @@ class KafkaSource:
         self._handed_size += size
         self._clear_trouble()
         self._tell(self._sink.records, records, size)
+
+    def _with_more(self, first: KafkaMessage, most: int) -> list[KafkaMessage]:
+        """`first`, and what lies behind it without waiting.
+
+        A rebalance inside `consume` may give the partition of `first` away and back at a
+        lower offset. Handed over in the new epoch, `first` would pass for its beginning
+        and all records below it for seen; it comes again by itself.
+        """
+        owned = (first.topic(), first.partition())
+        epoch = self._epoch_of(owned)
+        self._is_consuming = True
+        more = self._consumer.consume(most - 1, 0)
+        self._is_consuming = False
+        return [first, *more] if self._epoch_of(owned) == epoch else more
+
+    def _epoch_of(self, partition: tuple[str | None, int | None]) -> int | None:
+        return self._epochs.get(cast("TopicPartition", partition))
 
     def _is_record(self, message: KafkaMessage) -> bool:
         error = message.error()
@@ -253,9 +274,9 @@ class KafkaSource:
         if not self._policy.is_incremental:
             self._unresolved.clear()
         self._unresolved += partitions
-        deadline = time.monotonic() + _RESOLVE_S
-        while not self._resolve() and time.monotonic() < deadline and self._close_at is None:
-            time.sleep(_POLL_S)
+        if not self._resolve():
+            # The client would now assign them itself, at offsets of its own, so assign nothing.
+            (self._consumer.incremental_assign if self._policy.is_incremental else self._consumer.assign)([])
 
     def _resolve(self) -> bool:
         """Assign what waits for its start; False, and it goes on waiting, when the broker does not answer."""
@@ -263,11 +284,19 @@ class KafkaSource:
             committed = self._consumer.committed(self._unresolved, timeout=_ASK_S) if self._unresolved else []
             starts = [self._start_of(partition) for partition in committed]
         except KafkaException as error:
-            self._on_error(error.args[0])
+            self._has_trouble = True
+            where = "where to begin is not known: the group's offsets cannot be asked"
+            self._tell(self._sink.trouble, BrokerUnavailable(f"{where} ({error.args[0].str()})"))
             return False
         self._unresolved.clear()
         self._assign(starts)
         return True
+
+    def _ask_again_where_to_begin(self) -> None:
+        if self._unresolved:
+            self._resolve()
+        for partition in tuple(self._unplaced):
+            self._out_of_range(partition)
 
     def _start_of(self, committed: ClientPartition) -> ClientPartition:
         """The committed offset, else the concrete offset that `start` means now.
@@ -332,11 +361,19 @@ class KafkaSource:
             )
         self._commit(time.monotonic(), set(ours))
         self._forget(ours)
+        self._unassign(partitions, ours)
 
     def _on_lost(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """The group has given our partitions away: their next owner has begun, so commit nothing."""
         _log.warning("%s: lost %s", self._name, ", ".join(f"{p.topic}-{p.partition}" for p in partitions))
-        self._forget(self._known(partitions))
+        ours = self._known(partitions)
+        self._forget(ours)
+        self._unassign(partitions, ours)
+
+    def _unassign(self, partitions: list[ClientPartition], ours: list[TopicPartition]) -> None:
+        """Left alone the client unassigns all `partitions`, which fails for those that still waited."""
+        if self._policy.is_incremental and len(ours) < len(partitions):
+            self._consumer.incremental_unassign([ClientPartition(*partition) for partition in ours])
 
     def _known(self, partitions: list[ClientPartition]) -> list[TopicPartition]:
         gone = {(p.topic, p.partition) for p in partitions}
@@ -347,6 +384,8 @@ class KafkaSource:
         for partition in partitions:
             del self._epochs[partition]
             del self._next[partition]
+            self._skips.pop(partition, None)
+            self._unplaced.discard(partition)
             self._ledger.removed(partition)
             self._paused.discard(partition)
         self._tell(self._sink.revoked, partitions)
@@ -362,10 +401,7 @@ class KafkaSource:
         offsets = {}
         for partition, committable in progress.offsets.items():
             if partition in partitions and committable.epoch == self._epochs.get(partition):
-                offset = committable.offset
-                if committable.is_idle and offset == self._next[partition]:
-                    offset = max(offset, self._position(partition))
-                offsets[partition] = offset
+                offsets[partition] = self._committable_offset(partition, committable)
         due = self._ledger.select(now, progress.finished, offsets)
         if not due:
             return
@@ -376,10 +412,22 @@ class KafkaSource:
         except KafkaException as error:
             self._commit_failed(error.args[0], due)
 
-    def _position(self, partition: TopicPartition) -> int:
-        """The client's position: behind the last record, and behind transaction markers that follow it."""
+    def _committable_offset(self, partition: TopicPartition, committable: Committable) -> int:
+        """Behind what cannot hold anything unfinished, too: a gap that was skipped, transaction markers.
+
+        Markers would be a lag for ever; the client's position passes them. Inside
+        `consume` it also passes records that nobody has been handed yet.
+        """
+        offset = committable.offset
+        if not committable.is_idle:
+            return offset
+        expected, goes_on_at = self._skips.get(partition, (None, 0))
+        if offset == expected:
+            offset = goes_on_at
+        if offset != self._next[partition] or self._is_consuming:
+            return offset
         (position,) = self._consumer.position([ClientPartition(*partition)])
-        return int(position.offset)
+        return max(offset, int(position.offset))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[ClientPartition]) -> None:
         failed = {}
@@ -402,13 +450,13 @@ class KafkaSource:
 
     # -- pausing
 
-    def _pause_one(self, partition: TopicPartition) -> None:
-        if partition in self._epochs:
+    def _pause_one(self, partition: TopicPartition, epoch: int | None) -> None:
+        if epoch is not None and self._epochs.get(partition) == epoch:
             self._paused.add(partition)
             self._consumer.pause([ClientPartition(*partition)])
 
-    def _resume_one(self, partition: TopicPartition) -> None:
-        if partition in self._paused:
+    def _resume_one(self, partition: TopicPartition, epoch: int | None) -> None:
+        if partition in self._paused and self._epochs.get(partition) == epoch:
             self._paused.discard(partition)
             if not (self._is_quiet or self._pacing.is_paused):
                 self._consumer.resume([ClientPartition(*partition)])
@@ -428,12 +476,13 @@ class KafkaSource:
         try:
             low, high = self._watermarks(partition)
         except KafkaException as error:
+            self._unplaced.add(partition)
             self._on_error(error.args[0])
-            low, high = -1, -1
+            return
+        self._unplaced.discard(partition)
         choice = self._policy.on_out_of_range
-        is_skipped = choice != "stop" and high >= 0
-        gap = Gap(partition, self._next[partition], low, high, is_skipped)
-        if is_skipped:
+        gap = Gap(partition, self._next[partition], low, high, is_skipped=choice != "stop")
+        if gap.is_skipped:
             self._go_on_at(partition, low if choice == "earliest" else high)
         self._tell(self._sink.gap, gap)
 
@@ -445,7 +494,9 @@ class KafkaSource:
         else:
             others = [ClientPartition(*p, at) for p, at in self._next.items() if p != partition]
             self._consumer.assign([*others, ClientPartition(*partition, offset)])
+        self._skips[partition] = self._next[partition], offset
         self._next[partition] = offset
+        self._ledger.assigned(partition, None)  # what was committed means nothing any more
 
     def _on_error(self, error: KafkaError) -> None:
         """Client errors, from callbacks and from polled events. Transient ones librdkafka handles itself."""
@@ -486,7 +537,7 @@ class KafkaSource:
             self._clear_trouble()
 
     def _clear_trouble(self) -> None:
-        if self._has_trouble:
+        if self._has_trouble and not self._unresolved:
             self._has_trouble = False
             self._tell(self._sink.trouble, None)
 

@@ -1,0 +1,246 @@
+"""The poll thread when a rebalance takes place inside one of its own calls.
+
+A real broker brings these moments about once in a thousand rebalances; a client that
+follows a script brings them about each time.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from ottla.core.offsets import Committable
+from ottla.errors import FatalClientError, Unavailable
+from ottla.kafka import consumer
+from ottla.kafka.consumer import KafkaSource, SourcePolicy
+from ottla.ports import Gap, Load, Message, Progress, Start
+from ottla.records import TopicPartition
+from tests.support.apps import until
+
+ORDERS = TopicPartition("orders", 0)
+
+
+class Polled:
+    """A record as the client gives it."""
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+
+    def topic(self) -> str:
+        return ORDERS.topic
+
+    def partition(self) -> int:
+        return ORDERS.partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def error(self) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return 1
+
+
+Step = Callable[[], Any]
+
+
+class ScriptedClient:
+    """Does one step of its script in each `poll`, and one in the `consume` behind it."""
+
+    def __init__(self) -> None:
+        self.polls: queue.Queue[Step] = queue.Queue()
+        self.consumes: queue.Queue[Step] = queue.Queue()
+        self.committed_offset = 0
+        self.commits: list[int] = []
+        self.assigned: list[list[int]] = []
+        self.paused: list[TopicPartition] = []
+        self.position_now = 0
+
+    def subscribe(self, topics: Sequence[str], *, on_assign: Step, on_revoke: Step, on_lost: Step) -> None:
+        self._on_assign, self._on_revoke = on_assign, on_revoke
+
+    def assign_at(self, committed_offset: int) -> None:
+        self.committed_offset = committed_offset
+        self._on_assign(self, [ClientPartition(*ORDERS)])  # type: ignore[call-arg]
+
+    def revoke(self) -> None:
+        self._on_revoke(self, [ClientPartition(*ORDERS)])  # type: ignore[call-arg]
+
+    def poll(self, timeout: float) -> Any:
+        return self._step(self.polls, timeout)
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        return self._step(self.consumes, timeout) or []
+
+    @staticmethod
+    def _step(steps: queue.Queue[Step], timeout: float) -> Any:
+        try:
+            step = steps.get(timeout=timeout) if timeout else steps.get_nowait()
+        except queue.Empty:
+            return None
+        return step()
+
+    def committed(self, partitions: Any, timeout: float) -> Any:
+        if self.committed_offset == OFFSET_INVALID:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [ClientPartition(p.topic, p.partition, self.committed_offset) for p in partitions]
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    def assign(self, partitions: list[ClientPartition]) -> None:
+        self.assigned.append([p.offset for p in partitions])
+
+    incremental_assign = assign
+
+    def incremental_unassign(self, partitions: list[ClientPartition]) -> None: ...
+    def resume(self, partitions: list[ClientPartition]) -> None: ...
+    def close(self) -> None: ...
+
+    def pause(self, partitions: list[ClientPartition]) -> None:
+        self.paused += [TopicPartition(p.topic, p.partition) for p in partitions]
+
+    def position(self, partitions: Any) -> Any:
+        return [ClientPartition(*ORDERS, self.position_now)]
+
+    def commit(self, *, offsets: list[ClientPartition], asynchronous: bool) -> None:
+        self.commits += [p.offset for p in offsets]
+
+
+class Sink:
+    """Notes what it is told, and lets every revoke go at once."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.troubles: list[Unavailable | None] = []
+        self.before_drain: Step = lambda: None
+
+    def load(self) -> Load:
+        return Load(0, 0, 0, 0)
+
+    def assigned(self, starts: Sequence[Start]) -> None:
+        self.told += [("assigned", start.offset) for start in starts]
+
+    def records(self, batch: Sequence[Message], size: int) -> None:
+        self.told += [message.offset() for message in batch]
+
+    def revoking(self, partitions: Sequence[TopicPartition], drained: Callable[[], None]) -> None:
+        self.before_drain()
+        drained()
+
+    def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self.told.append("revoked")
+
+    def gap(self, gap: Gap) -> None: ...
+
+    def trouble(self, error: Unavailable | None) -> None:
+        self.troubles.append(error)
+
+    def fatal(self, error: FatalClientError) -> None:
+        self.told.append(error)
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
+    client = ScriptedClient()
+    monkeypatch.setattr(consumer, "Consumer", lambda properties, logger: client)
+    return client
+
+
+def opened(sink: Sink) -> KafkaSource:
+    source = KafkaSource({}, ["orders"], SourcePolicy(drain_s=5), name="billing/orders")
+    source.open(sink)
+    return source
+
+
+async def test_a_record_polled_before_its_partition_went_and_came_back_lower_does_not_begin_the_new_epoch(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+
+    def rebalance() -> list[Polled]:
+        client.revoke()
+        client.assign_at(20)
+        return []
+
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(50))
+    client.consumes.put(rebalance)
+    client.polls.put(lambda: Polled(20))
+    source = opened(sink)
+    await until(lambda: 20 in sink.told, what="the new epoch's record is handed over")
+    await source.close(1)
+
+    assert sink.told[:4] == [("assigned", 40), "revoked", ("assigned", 20), 20]
+
+
+async def test_a_revoke_inside_consume_does_not_commit_what_was_polled_and_not_handed_over(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+
+    def revoke() -> list[Polled]:
+        client.position_now = 51
+        client.revoke()
+        return []
+
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(49))
+    source = opened(sink)
+    await until(lambda: 49 in sink.told, what="the record is handed over")
+    client.position_now = 50
+    source.publish(Progress({ORDERS: Committable(1, 50, is_idle=True)}, 1))
+    await until(lambda: client.commits, what="the record is committed")
+    client.consumes.put(revoke)
+    client.polls.put(lambda: Polled(50))
+    await until(lambda: "revoked" in sink.told, what="the partition is gone")
+    await source.close(1)
+
+    assert client.commits == [50]
+
+
+async def test_a_pause_that_was_meant_for_an_epoch_that_is_over_does_not_hold_the_next_one(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+    source = opened(sink)
+    sink.before_drain = lambda: source.pause(ORDERS)
+
+    def rebalance() -> None:
+        client.revoke()
+        client.assign_at(40)
+
+    client.polls.put(lambda: client.assign_at(40))
+    await until(lambda: sink.told == [("assigned", 40)], what="the partition is assigned")
+    source.publish(Progress({ORDERS: Committable(1, 40, is_idle=True)}, 0))
+    client.polls.put(rebalance)
+    client.polls.put(lambda: Polled(40))
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+    await source.close(1)
+
+    assert client.paused == []
+
+
+async def test_partitions_whose_start_is_not_known_yet_are_not_left_to_the_client(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+    client.polls.put(lambda: client.assign_at(OFFSET_INVALID))
+    source = opened(sink)
+    await until(lambda: sink.troubles, what="trouble is told")
+    assigned_at_first = list(client.assigned[:1])
+
+    client.committed_offset = 7
+    await until(lambda: sink.told, what="the partition is assigned")
+    await source.close(1)
+
+    assert assigned_at_first == [[]]
+    assert client.assigned[-1] == [7]
+    assert sink.told[0] == ("assigned", 7)
+    assert isinstance(sink.troubles[0], Unavailable)
