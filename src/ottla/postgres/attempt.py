@@ -38,7 +38,7 @@ class Attempt:
 
     def require_whole(self) -> None:
         """Raise when the body left no transaction that can be committed as one with our row."""
-        if not self._transaction.is_active or self._connection.get_transaction() is not self._transaction:
+        if not self._transaction.is_active:
             raise RuntimeError(
                 "the handler ended the transaction of tx.session itself: leave commit and rollback to Ottla, "
                 "use tx.session.begin_nested() for a part that may fail"
