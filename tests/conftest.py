@@ -17,6 +17,8 @@ from ottla.embedded import EmbeddedPostgres
 from ottla.errors import ConfigurationError
 from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
 
+pytest_plugins = ["tests.support.databases"]
+
 
 def missing(what: str) -> NoReturn:
     """A server that cannot be had skips a test on a laptop and fails it where nobody would notice."""
@@ -127,5 +129,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         terminalreporter.write_line(f"tests: {kind} {told}")
     terminalreporter.write_line(
-        f"tests: shuffled, the same again by --randomly-seed={config.getoption('randomly_seed')}"
+        f"tests: shuffled, the same again by --randomly-seed={config.getoption('randomly_seed', None)}"
     )
