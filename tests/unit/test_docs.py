@@ -1,0 +1,237 @@
+"""The words around the code stay true: links, code, names, settings and figures that the pages name."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ottla.core.decide import Reason
+from ottla.core.headers import Origin, dead_letter_headers
+from ottla.settings import load_settings
+from ottla.settings.model import BY_VARIABLE
+from tests.support.pages import ROOT, Block, blocks, pages, without_blocks
+
+PAGES = pages()
+PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+HOSTS = {"keepachangelog.com", "www.brucehardie.com", "example.org"}
+"""The only hosts that pages may name: those of package registries differ from place to place."""
+_HOST = re.compile(r"\b(?:[\w-]+\.)+(?:com|org|net|io|dev|cloud|internal|local)\b(?![\w.]*[=(])")
+OTHER_VARIABLES = {"OTTLA_CONFIG"}
+"""Variables that are no setting but tell where the settings are."""
+README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery.md"
+
+
+class Link(NamedTuple):
+    page: Path
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}: {self.target}"
+
+
+def links() -> Iterator[Link]:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
+            if "://" not in target:
+                yield Link(page, target)
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def spans(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", without_blocks(page))
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """The body of the first table below `heading`: its cells, without back-ticks."""
+    below = page.read_text().split(f"{heading}\n", 1)[1]
+    rows = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
+    assert rows is not None, f"no table below {heading!r}"
+    lines = rows[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def resolve(name: str) -> object:
+    """What a dotted name names: a module, or an attribute of the longest module it begins with."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[count:]:
+            found = getattr(found, attribute)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+def test_the_pages_are_found() -> None:
+    names = {page.relative_to(ROOT).as_posix() for page in PAGES}
+
+    assert {"README.md", "CONTRIBUTING.md", "docs/explanation/delivery.md"} <= names
+
+
+@pytest.mark.parametrize("link", list(links()), ids=str)
+def test_a_relative_link_leads_to_a_page_and_a_heading(link: Link) -> None:
+    path, _, anchor = link.target.partition("#")
+    target = (link.page.parent / path).resolve() if path else link.page
+
+    assert target.exists()
+    assert not anchor or anchor in anchors(target)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_on_a_page_compiles(block: Block) -> None:
+    ast.parse(block.text)
+
+
+def test_python_with_a_file_name_imports_and_its_apps_are_wired(tmp_path: Path) -> None:
+    files = [block for block in PYTHON if block.title]
+    for block in files:
+        (tmp_path / block.title).write_text(block.text)
+    program = (
+        "import asyncio, importlib, sys\n"
+        "from ottla import App\n"
+        "for name in sys.argv[1:]:\n"
+        "    for app in vars(importlib.import_module(name)).values():\n"
+        "        if isinstance(app, App):\n"
+        # Nobody listens there: what is wired wrongly is raised before anything is waited for.
+        "            async def started():\n"
+        "                async with app: print(name, *app.wanted_topics())\n"
+        "            asyncio.run(started())\n"
+    )
+    environment = {
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "DATABASE_URL": "postgresql://u@127.0.0.1:1/d",
+        "KAFKA_DRAIN_S": "0.5",
+        "OTTLA_CONFIG": os.devnull,
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(Path(block.title).stem for block in files)],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "billing orders orders-billing-dlt" in done.stdout.splitlines()
+
+
+def test_dotted_names_of_ottla_can_be_imported() -> None:
+    named = {
+        name
+        for page in PAGES
+        for span in spans(page)
+        for name in re.findall(r"^(ottla(?:\.\w+)+)", span)
+        if not name.endswith((".toml", ".inbox"))
+    }
+
+    unknown = set()
+    for name in named:
+        try:
+            resolve(name)
+        except (AttributeError, ModuleNotFoundError):
+            unknown.add(name)
+
+    assert "ottla.App" in named
+    assert unknown == set()
+
+
+def test_variables_that_pages_name_are_settings() -> None:
+    named = {
+        word
+        for page in PAGES
+        for word in re.findall(r"\b(?:KAFKA|DATABASE|OTTLA)_[A-Z_]+[A-Z]\b", page.read_text())
+    }
+
+    assert "KAFKA_BOOTSTRAP_SERVERS" in named
+    assert named - OTHER_VARIABLES <= set(BY_VARIABLE)
+
+
+def test_make_targets_that_pages_name_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+    named = {match for page in PAGES for match in re.findall(r"`make ([a-z-]+)", page.read_text())}
+
+    assert "demo" in named
+    assert named <= targets
+
+
+def test_files_that_pages_name_exist() -> None:
+    named = {
+        span
+        for page in PAGES
+        for span in spans(page)
+        if re.fullmatch(r"(src|tests|docs|examples|benchmarks|scripts|requirements)/[\w./-]*", span)
+    }
+
+    assert "src/ottla/kafka/consumer.py" in named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_pages_name_no_hosts_but_the_known() -> None:
+    named = {host for page in PAGES for host in _HOST.findall(page.read_text())}
+
+    assert "keepachangelog.com" in named
+    assert named - HOSTS == set()
+
+
+def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:
+    folder = ROOT / "docs" / "adr"
+    decisions = sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+    indexed = re.findall(r"\]\((\d{4}-[^)]+)\)", (folder / "README.md").read_text())
+
+    assert indexed == decisions
+    assert len({name[:4] for name in decisions}) == len(decisions) > 0
+
+
+def test_defaults_that_the_readme_tells_are_those_of_the_settings() -> None:
+    settings = load_settings(
+        "billing", environ={"KAFKA_BOOTSTRAP_SERVERS": "localhost"}, file=Path(os.devnull)
+    )
+    told = {row[0]: row[1].strip("`") for row in table(README, "## Settings")}
+
+    wrong: dict[str, tuple[str, object]] = {}
+    for variable, default in told.items():
+        path = BY_VARIABLE.get(variable)
+        value: object = settings
+        for name in path or ():
+            value = getattr(value, name)
+        if path and default.replace(",", "").isalnum():
+            wrong |= {} if default == str(value).lower().removesuffix(".0") else {variable: (default, value)}
+
+    assert told["KAFKA_DRAIN_S"] == "25"
+    assert wrong == {}
+
+
+def test_the_table_of_dead_letter_headers_is_the_one_that_is_written() -> None:
+    origin = Origin("orders", 1, 2, 3, 1, "billing")
+
+    written = dead_letter_headers(None, origin, Reason.EXHAUSTED, ValueError("no"))
+
+    assert {row[0] for row in table(DELIVERY, "## What a dead letter carries")} == {
+        name for name, _ in written
+    }
+
+
+def test_every_reason_for_a_dead_letter_is_told() -> None:
+    told = DELIVERY.read_text()
+
+    assert [reason.value for reason in Reason if f"| `{reason.value}` |" not in told] == []
