@@ -1,0 +1,1 @@
+"""Small services that scenarios run as processes of their own."""
