@@ -1,4 +1,4 @@
-"""Anybody may write anything into a topic: each record ends in the handler or, byte for byte, as a dead letter."""
+"""Anybody may write anything into a topic: each record ends in the handler or, as it is, as a dead letter."""
 
 from __future__ import annotations
 

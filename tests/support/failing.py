@@ -15,6 +15,8 @@ from tests.support.apps import read_all
 from tests.support.kafka_server import Kafka
 
 GROUP = "billing"
+KEPT = {"retention.ms": "-1"}
+"""For records with timestamps of long ago, which retention would remove within a second."""
 
 
 def topic_with_dead_letters(
