@@ -365,9 +365,11 @@ class Engine:
         except asyncio.CancelledError:
             if not delivery.is_cancelled:
                 raise
-            worker.task.uncancel()
             self._release(delivery)
         finally:
+            if delivery.is_cancelled:
+                # Also when the handler swallowed it: the next record's handler is not cancelled.
+                worker.task.uncancel()
             worker.delivery = None
             state.running -= 1
             if delivery is self._probe:
