@@ -22,7 +22,7 @@ from ottla import App, KafkaTemplate, OttlaError
 
 _TURN_S = 0.01
 _AGAIN_AFTER = 20
-"""How many orders later an event is sent for the second time."""
+"""How many orders later, at most, an event is sent for the second time."""
 
 _UNDECODABLE = (
     b"\xff\xfe not even text",
@@ -41,11 +41,12 @@ def event_id(order: OrderCreated) -> str:
 def schedule(orders: list[OrderCreated], *, again: int = 0, undecodable: int = 0) -> list[Send]:
     """What to send, in order: `again` events a second time, and bytes that nobody can read, spread evenly."""
     count = len(orders)
+    later = min(_AGAIN_AFTER, count // 5)
     second = islice(cycle(_spread(min(again, count), count)), again)
     broken = zip(_spread(undecodable, count), cycle(_UNDECODABLE), strict=False)
     sends: list[tuple[float, Send]] = [
         *((float(at), order) for at, order in enumerate(orders)),
-        *((float(at + _AGAIN_AFTER), orders[at]) for at in second),
+        *((float(at + later), orders[at]) for at in second),
         *((at + 0.5, value) for at, value in broken),
     ]
     return [send for _, send in sorted(sends, key=lambda item: item[0])]

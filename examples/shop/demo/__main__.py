@@ -97,20 +97,20 @@ class Demo:
             self._turn()
         self.say(f"the billing processes share the partitions: {shares[0]} and {shares[1]}")
 
-    def kill(self, victim: Program) -> Interrupted:
+    def kill(self, victim: Program, *, before_end_of: Program) -> Interrupted:
         """SIGKILL `victim` in the middle of its work.
 
-        It is frozen for a look first, since a process that has just committed everything
-        would prove nothing: then it goes on, and is looked at again.
+        A process that has just committed everything would prove nothing, so the moment is
+        waited for, and the process frozen for a second look: if the moment has passed it goes on.
         """
         self._watch_until(lambda figures: figures.invoices >= self._plan.kill_at)
-        while True:
-            victim.freeze()
-            time.sleep(_TURN_S)  # what it has sent arrives
-            if any(self._audit.interrupted(victim.pid)) or self.figures.lag == 0:
-                break
-            victim.thaw()
-            self._turn()
+        while before_end_of.exit_code() is None:
+            if any(self._audit.interrupted(victim.pid)):
+                victim.freeze()
+                time.sleep(_TURN_S)  # what it has sent arrives
+                if any(self._audit.interrupted(victim.pid)):
+                    break
+                victim.thaw()
         victim.kill()
         self._running.remove(victim)
         time.sleep(_TURN_S)  # PostgreSQL ends what is left of its connections
@@ -153,7 +153,7 @@ class Demo:
     def _turn(self) -> None:
         time.sleep(_TURN_S)
         for program in self._running:
-            if (code := program.exit_code()) and program.name.startswith("billing"):
+            if program in self._billing and (code := program.exit_code()) is not None:
                 self._give_up(f"{program.name} ended by itself, with {code}", program)
         self.figures = self._audit.look()
         if time.monotonic() - self._told_at >= 1:
@@ -222,7 +222,7 @@ def run(plan: Plan) -> bool:
         demo.start_billing("billing-2")
         demo.wait_until_shared()
         producer = demo.start_producer()
-        interrupted = demo.kill(victim)
+        interrupted = demo.kill(victim, before_end_of=producer)
         at_kill = demo.figures
         demo.start_billing("billing-1-again")
         demo.wait_until_quiet(producer)

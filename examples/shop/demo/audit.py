@@ -76,8 +76,7 @@ class Audit:
         self._dead_letters = _Follower(stack.client, stack.dead_letters)
         self._offsets = Consumer({**stack.client, "group.id": stack.group, "enable.auto.commit": False})
         self._topic = stack.orders
-        plain = stack.database_url.replace("postgresql+psycopg://", "postgresql://", 1)
-        self._database = psycopg.connect(plain, autocommit=True)
+        self._database = psycopg.connect(stack.database_url, autocommit=True)
         self._placed: dict[str, tuple[Where, Decimal]] = {}
         self._origins: set[tuple[bytes | None, ...]] = set()
 
@@ -97,7 +96,8 @@ class Audit:
         # and a lag that is told too small, which would end the run early.
         committed = self._committed()
         amounts = self._database.execute("SELECT order_id, amount_usd FROM invoice").fetchall()
-        self._read()
+        self._read_orders()
+        self._read_dead_letters()
         invoices = Counter(order_id for order_id, _ in amounts)
         return Figures(
             orders=len(self._placed),
@@ -113,7 +113,7 @@ class Audit:
     def interrupted(self, pid: int) -> Interrupted:
         """What process `pid`, which stands still or is dead, has done by halves."""
         committed = self._committed()
-        self._read()
+        self._read_orders()
         rows = self._database.execute("SELECT order_id, issued_by FROM invoice ORDER BY id DESC").fetchall()
         issuer: dict[str, int] = dict(rows)  # of the first invoice of each order
         billed = {self._placed[order][0]: by for order, by in issuer.items() if order in self._placed}
@@ -130,7 +130,7 @@ class Audit:
             ),
         )
 
-    def _read(self) -> None:
+    def _read_orders(self) -> None:
         for message in self._orders.catch_up():
             try:
                 order = OrderCreated.model_validate_json(message.value() or b"")
@@ -138,6 +138,8 @@ class Audit:
                 continue
             where = Where(message.partition(), message.offset())
             self._placed.setdefault(order.order_id, (where, order.amount_usd))
+
+    def _read_dead_letters(self) -> None:
         for message in self._dead_letters.catch_up():
             headers = dict(message.headers() or ())
             if headers.get("kafka_dlt-original-consumer-group") == self._group.encode():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-_COMMITTED_BY_THEN_S = 0.25
-"""Longer than the interval of commits."""
+_COMMITTED_BY_THEN_S = 0.4
+"""Longer than a commit takes to be due and to be sent."""
 
 
 def _no_inbox() -> None:
@@ -25,18 +25,25 @@ def _commit_first() -> None:
     from ottla.core.offsets import Committable
     from ottla.postgres.inbox import PostgresInbox
     from ottla.runtime.assignment import PartitionState
+    from ottla.runtime.engine import Engine
 
-    def position(state: PartitionState) -> Committable:
-        return Committable(state.epoch, state.tracker.next_offset, is_idle=False)
+    engine: Any = Engine
+    partition_state: Any = PartitionState
+    inbox: Any = PostgresInbox
+    records, once = engine.records, inbox.once
 
-    once = PostgresInbox.once
+    def records_then_commit(self: Any, *arguments: Any) -> None:
+        records(self, *arguments)
+        self._publish()
+
+    def position(self: PartitionState) -> Committable:
+        return Committable(self.epoch, self.tracker.next_offset, is_idle=False)
 
     async def once_when_committed(*arguments: Any) -> Any:
         await asyncio.sleep(_COMMITTED_BY_THEN_S)
         return await once(*arguments)
 
-    partition_state: Any = PartitionState
-    inbox: Any = PostgresInbox
+    engine.records = records_then_commit
     partition_state.committable = position
     inbox.once = once_when_committed
 

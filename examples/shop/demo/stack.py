@@ -6,14 +6,14 @@ import asyncio
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
+from sqlalchemy import URL
 
 from examples.shop.billing.invoices import create_tables
 from examples.shop.contracts import ORDERS
@@ -22,10 +22,13 @@ from ottla.core.topology import dead_letter_topic
 from ottla.embedded import EmbeddedKafka, EmbeddedPostgres
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.properties import client_properties
+from ottla.postgres.database import parse_url
 from ottla.postgres.migrations import upgrade
 from ottla.settings import load_settings
 
 PARTITIONS = 6
+
+_BROKERS = "KAFKA_BOOTSTRAP_SERVERS"
 _ADMIN_S = 10.0
 _GROUP_WAIT_MS = 2000
 """Both billing processes start within it; else the embedded broker takes 10 s to share out between them."""
@@ -59,16 +62,16 @@ def running_stack(plan: Plan) -> Iterator[Stack]:
         orders = settings.topic_name(ORDERS.name)
         dead_letters = dead_letter_topic(orders, group, settings.kafka.naming)
         client = client_properties(settings)
-        if "KAFKA_BOOTSTRAP_SERVERS" in os.environ:
-            exits.callback(_remove, client, [orders, dead_letters], group)
-        if plan.is_real_kafka or "KAFKA_BOOTSTRAP_SERVERS" in os.environ:
+        if plan.is_real_kafka or _BROKERS in os.environ:
             asyncio.run(KafkaAdmin(client).create_topics({orders: PARTITIONS, dead_letters: PARTITIONS}))
+        if _BROKERS in os.environ:
+            exits.callback(_remove, client, [orders, dead_letters], group)
         yield Stack(orders, dead_letters, group, client, url, environment)
 
 
 def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
     """The environment that leads to a broker: on a running one with topics and a group of our own."""
-    if "KAFKA_BOOTSTRAP_SERVERS" in os.environ:
+    if _BROKERS in os.environ:
         run = uuid.uuid4().hex[:8]
         return {**os.environ, "TOPICS__ORDERS": f"orders-demo-{run}", "KAFKA_GROUP_ID": f"billing-demo-{run}"}
     others = {name: value for name, value in os.environ.items() if not name.startswith(_KAFKAS)}
@@ -79,37 +82,47 @@ def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
             server = exits.enter_context(KafkaServer(heap_mb=384))
         except KafkaMissing as error:
             raise BadPlan(str(error)) from error
-        return {**others, "KAFKA_BOOTSTRAP_SERVERS": server.bootstrap_servers}
+        return {**others, _BROKERS: server.bootstrap_servers}
     topics = {ORDERS.name: PARTITIONS, f"{ORDERS.name}-billing-dlt": PARTITIONS}
     kafka = exits.enter_context(EmbeddedKafka(topics, group_wait_ms=_GROUP_WAIT_MS))
-    return {**others, "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+    return {**others, _BROKERS: kafka.bootstrap_servers}
 
 
 def _database(exits: ExitStack) -> str:
     running = os.environ.get("DATABASE_URL")
     if not running:
         return exits.enter_context(EmbeddedPostgres()).url
+    admin_url = parse_url(running)
     name = f"ottla_demo_{uuid.uuid4().hex[:8]}"
-    exits.enter_context(_database_of_our_own(running, name))
-    return urlsplit(running)._replace(path=f"/{name}").geturl()
+    exits.enter_context(_database_of_our_own(_plain(admin_url), name))
+    return _plain(admin_url.set(database=name))
+
+
+def _plain(url: URL) -> str:
+    """As psycopg takes it, and everybody else too."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
 def _database_of_our_own(running: str, name: str) -> Iterator[None]:
-    plain = running.replace("postgresql+psycopg://", "postgresql://", 1)
     try:
-        admin = psycopg.connect(plain, autocommit=True, connect_timeout=10)
+        admin = psycopg.connect(running, autocommit=True, connect_timeout=10)
     except psycopg.Error as error:
-        raise BadPlan(f"DATABASE_URL: {error}") from error
-    with admin:
+        raise BadPlan(f"DATABASE_URL: {_first_line(error)}") from error
+    with closing(admin):
         try:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except psycopg.Error as error:
-            raise BadPlan(f"DATABASE_URL: the demo makes a database of its own there: {error}") from error
+            text = f"DATABASE_URL: the demo makes a database of its own there: {_first_line(error)}"
+            raise BadPlan(text) from error
         try:
             yield
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _remove(client: dict[str, str], topics: list[str], group: str) -> None:
@@ -121,5 +134,5 @@ def _remove(client: dict[str, str], topics: list[str], group: str) -> None:
     for answer in answers:
         try:
             answer.result(_ADMIN_S)
-        except KafkaException as error:
+        except (KafkaException, TimeoutError) as error:
             print(f"demo: not removed from the broker: {error}")
