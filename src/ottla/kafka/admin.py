@@ -7,8 +7,10 @@ as an error event beside them. The events of a call are kept, and the gravest is
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -52,16 +54,18 @@ class KafkaAdmin:
         `AuthenticationFailed`, or `BrokerUnavailable` after the time-out.
         """
         async with self._turn:
-            return await asyncio.to_thread(self._partitions, sorted(set(topics)))
+            with _given_up_afterwards() as given_up:
+                return await asyncio.to_thread(self._partitions, sorted(set(topics)), given_up)
 
     async def create_topics(self, topics: Mapping[str, int]) -> None:
         """Create those of `topics` (name: partitions) that are missing; replication as the broker has it."""
         async with self._turn:
-            await asyncio.to_thread(self._create, topics)
+            with _given_up_afterwards() as given_up:
+                await asyncio.to_thread(self._create, topics, given_up)
 
-    def _partitions(self, topics: list[str]) -> dict[str, int]:
+    def _partitions(self, topics: list[str], given_up: threading.Event) -> dict[str, int]:
         client = self._client()
-        known = self._counts(client)
+        known = self._counts(client, given_up)
         if absent := [topic for topic in topics if topic not in known]:
             raise self._why_absent(client, absent)
         return {topic: known[topic] for topic in topics}
@@ -76,7 +80,7 @@ class KafkaAdmin:
         except KafkaException as error:
             raise settings_error(error, "client") from error
 
-    def _counts(self, client: AdminClient) -> dict[str, int]:
+    def _counts(self, client: AdminClient, given_up: threading.Event) -> dict[str, int]:
         """All topics that may be seen. Asking for one by name would create it on many brokers."""
         deadline = time.monotonic() + self._timeout_s
         while True:
@@ -86,7 +90,8 @@ class KafkaAdmin:
             except KafkaException as error:
                 client.poll(0)
                 reason = self._reason(error.args[0])
-            if isinstance(reason, AuthenticationFailed) or time.monotonic() >= deadline:
+            is_over = time.monotonic() >= deadline or given_up.is_set()
+            if isinstance(reason, AuthenticationFailed) or is_over:
                 raise reason
 
     def _reason(self, error: KafkaError) -> Unavailable:
@@ -123,9 +128,9 @@ class KafkaAdmin:
             f"{_named(absent)}: no such topic there; create it, or name the right one in TOPICS__<NAME>"
         )
 
-    def _create(self, topics: Mapping[str, int]) -> None:
+    def _create(self, topics: Mapping[str, int], given_up: threading.Event) -> None:
         client = self._client()
-        known = self._counts(client)
+        known = self._counts(client, given_up)
         new = [NewTopic(name, count, -1) for name, count in topics.items() if name not in known]
         if not new:
             return
@@ -134,13 +139,13 @@ class KafkaAdmin:
                 answer.result()
             except KafkaException as error:
                 self._creation_failed(name, error)
-        self._wait_until_known(client, {topic.topic for topic in new})
+        self._wait_until_known(client, {topic.topic for topic in new}, given_up)
 
-    def _wait_until_known(self, client: AdminClient, names: set[str]) -> None:
+    def _wait_until_known(self, client: AdminClient, names: set[str], given_up: threading.Event) -> None:
         """The controller has answered; brokers learn of a new topic a moment later."""
         deadline = time.monotonic() + self._timeout_s
-        while not names <= self._counts(client).keys():
-            if time.monotonic() >= deadline:
+        while not names <= self._counts(client, given_up).keys():
+            if time.monotonic() >= deadline or given_up.is_set():
                 late = _named(sorted(names))
                 raise BrokerUnavailable(f"{late}: created, and not known to the brokers yet; ask again")
             time.sleep(_KNOWN_S)
@@ -155,6 +160,16 @@ class KafkaAdmin:
         raise BrokerUnavailable(
             f"topic {name!r} was not created: {reason.str()}; see the broker's log"
         ) from error
+
+
+@contextmanager
+def _given_up_afterwards() -> Iterator[threading.Event]:
+    """Set when nobody waits any more: a thread cannot be cancelled, and would hold up the exit."""
+    given_up = threading.Event()
+    try:
+        yield given_up
+    finally:
+        given_up.set()
 
 
 def _named(topics: list[str]) -> str:
