@@ -18,8 +18,8 @@ from tests.conftest import NewTopic
 from tests.support.apps import committed, produce, running, settings_for, until
 from tests.support.kafka_server import Kafka
 
-INTERVAL_S = 1.5
-WORK_S = 3 * INTERVAL_S
+INTERVAL_S = 1.0
+WORK_S = 2.5 * INTERVAL_S
 SHORT = {"KAFKA_MAX_POLL_INTERVAL_S": str(INTERVAL_S), "KAFKA_SESSION_TIMEOUT_S": "1", "KAFKA_DRAIN_S": "0.5"}
 
 

@@ -26,6 +26,7 @@ KEYS = [f"key-{number}" for number in range(40)]
 PARTITIONS = 4
 # Only a revoke commits: so it is the revoke's commit that is seen.
 NO_OTHER_COMMITS = {"KAFKA_COMMIT_INTERVAL_S": "3600", "KAFKA_COMMIT_RECORDS": "1000000"}
+QUICK_HEARTBEATS = {"KAFKA_SESSION_TIMEOUT_S": "1.5"}
 
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS.keys())
 
@@ -40,7 +41,7 @@ async def test_what_ends_before_the_partition_goes_is_committed_and_not_handled_
 ) -> None:
     topic = new_topic(partitions=PARTITIONS)
     kafka.create_topic(f"{topic}-{unique}-dlt")
-    settings = settings_for(kafka, KAFKA_GROUP_ID=unique, **protocol, **NO_OTHER_COMMITS)
+    settings = settings_for(kafka, KAFKA_GROUP_ID=unique, **protocol, **NO_OTHER_COMMITS, **QUICK_HEARTBEATS)
     first, second = App("first", settings=settings), App("second", settings=settings)
     ledger, of_second = Ledger(), list[str]()
 
@@ -79,7 +80,9 @@ async def test_what_runs_beyond_the_drain_bound_counts_for_nothing_and_is_redeli
 ) -> None:
     topic = new_topic(partitions=PARTITIONS)
     kafka.create_topic(f"{topic}-{unique}-dlt")
-    settings = settings_for(kafka, KAFKA_GROUP_ID=unique, KAFKA_DRAIN_S="0.5", **protocol, **NO_OTHER_COMMITS)
+    settings = settings_for(
+        kafka, KAFKA_GROUP_ID=unique, KAFKA_DRAIN_S="0.5", **protocol, **NO_OTHER_COMMITS, **QUICK_HEARTBEATS
+    )
     first, second = App("first", settings=settings), App("second", settings=settings)
     ledger, is_over = Ledger(), asyncio.Event()
 

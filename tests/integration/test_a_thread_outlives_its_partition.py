@@ -25,7 +25,8 @@ async def test_the_lane_stays_taken_until_the_thread_has_ended_and_its_result_ch
 ) -> None:
     topic = new_topic(partitions=2)
     kafka.create_topic(f"{topic}-{unique}-dlt")
-    app = App(unique, settings=settings_for(kafka, KAFKA_DRAIN_S="0.3", KAFKA_ASSIGNOR=assignor))
+    quick = {"KAFKA_DRAIN_S": "0.3", "KAFKA_SESSION_TIMEOUT_S": "1.5"}
+    app = App(unique, settings=settings_for(kafka, KAFKA_ASSIGNOR=assignor, **quick))
     begun, ended, most = Counter[str](), Counter[str](), Counter[str]()
     release = threading.Event()
 
@@ -45,6 +46,8 @@ async def test_the_lane_stays_taken_until_the_thread_has_ended_and_its_result_ch
             "group.id": unique,
             "enable.auto.commit": False,
             "partition.assignment.strategy": assignor,
+            "session.timeout.ms": 1500,
+            "heartbeat.interval.ms": 500,
         }
     )
     try:
