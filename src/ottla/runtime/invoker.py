@@ -101,10 +101,13 @@ class Invoker:
             if delivery.is_cancelled or (task is not None and task.cancelling()):
                 raise  # ours: the partition goes, or the process stops
             return Failed(error)  # the handler's own: something it awaited was cancelled
-        except Exception as error:  # noqa: BLE001  (a handler may raise anything; see the head of this file)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # the interpreter's word to this task, not the handler's
+        except BaseException as error:  # noqa: BLE001  (a handler may raise anything; see the head of this file)
+            # `SystemExit` as well: one record must not end the process, and after a restart end it again.
             return self._outcome(error)
 
-    def _outcome(self, error: Exception) -> Outcome:
+    def _outcome(self, error: BaseException) -> Outcome:
         match error:
             case Skip():
                 return Ended.SKIPPED
