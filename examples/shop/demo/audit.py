@@ -74,7 +74,9 @@ class Audit:
         self._group = stack.group
         self._orders = _Follower(stack.client, stack.orders)
         self._dead_letters = _Follower(stack.client, stack.dead_letters)
-        self._offsets = Consumer({**stack.client, "group.id": stack.group, "enable.auto.commit": False})
+        self._offsets = Consumer(
+            {**stack.client, "group.id": stack.group, "enable.auto.commit": False, "log_level": 3}
+        )
         self._topic = stack.orders
         self._database = psycopg.connect(stack.database_url, autocommit=True)
         self._placed: dict[str, tuple[Where, Decimal]] = {}
@@ -163,6 +165,7 @@ class _Follower:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 20,
+                "log_level": 3,
             }
         )
         self._next = [0] * PARTITIONS
