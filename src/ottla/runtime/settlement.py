@@ -85,7 +85,10 @@ class Settlement:
             await self._send(delivery, without_stack(headers))
 
     async def _send(self, delivery: Delivery, headers: Headers) -> None:
-        """To the partition of the same number where it exists, as Spring does; else the key decides."""
+        """To the partition of the same number where it exists, as Spring does; else the key decides.
+
+        It decides as well once a burial has failed: the topic may have come back with fewer partitions.
+        """
         message = delivery.message
         number, count = delivery.state.partition.partition, self._partitions.get(self._topic, 0)
         await self._producer.send(
@@ -93,5 +96,5 @@ class Settlement:
             key=message.key(),
             value=message.value(),
             headers=headers,
-            partition=number if number < count else None,
+            partition=number if number < count and not delivery.burials else None,
         )
