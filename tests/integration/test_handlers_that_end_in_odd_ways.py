@@ -29,6 +29,11 @@ class OfItsOwn(BaseException):
     pass
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
 def json_of(number: int) -> str:
     return Event(number=number).model_dump_json()
 
@@ -68,6 +73,7 @@ def raising(error: BaseException) -> Callable[[], NoReturn]:
 
 
 ODD = [asyncio.CancelledError(), TimeoutError(), StopIteration(), OfItsOwn(), SystemExit(3)]
+ODD_WORDS = [Unspeakable(), ValueError("\ud800\x00"), ValueError("x" * 3_000_000)]
 
 
 @pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
@@ -163,3 +169,23 @@ async def test_a_handler_that_runs_into_its_own_time_out_fails_and_keeps_its_wor
     assert handled == [0, 1, 1, 2]
     (letter,) = dead_letters(kafka, topic)
     assert header(letter, "kafka_dlt-exception-fqcn") == b"builtins.TimeoutError"
+
+
+@pytest.mark.parametrize("error", ODD_WORDS, ids=["no words", "half a character", "3 MB of words"])
+async def test_whatever_an_exception_says_its_record_is_dead_lettered(
+    kafka: Kafka, new_topic: NewTopic, error: Exception
+) -> None:
+    topic = topic_with_dead_letters(kafka, new_topic)
+    app = App("billing", settings=settings_for(kafka))
+    fail = raising(error)
+
+    @app.listener(Topic(topic, Event), retry=TWICE)
+    async def handle(event: Event) -> None:
+        fail()
+
+    produce(kafka, topic, [(b"k", json_of(1))])
+    async with running(app):
+        await until(lambda: committed(kafka, "billing", topic) == {0: 1}, what="all is committed")
+
+    (letter,) = dead_letters(kafka, topic)
+    assert letter.value() == json_of(1).encode()

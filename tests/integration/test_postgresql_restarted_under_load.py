@@ -122,3 +122,26 @@ async def test_a_database_that_is_not_migrated_names_the_cure_and_goes_on_after_
 
     assert unready_at_last == {}
     assert read_ledger(database_url) == Counter(range(10))
+
+
+async def test_a_record_given_up_while_the_database_is_away_is_buried_when_it_is_back(
+    kafka: Kafka, new_topic: NewTopic, postgres_server: EmbeddedPostgres
+) -> None:
+    url = postgres_server.url
+    upgrade(url)
+    make_ledger(url)
+    topic = topic_with_dead_letters(kafka, new_topic)
+    app = app_that_books(topic, kafka, url)
+
+    async with running(app):
+        postgres_server.stop()
+        produce(kafka, topic, [("key", b"undecodable")])
+        await until(lambda: f"{topic}-0" in app.unready(), what="the partition has stopped")
+        dead_letters_meanwhile = dead_letters(kafka, topic)
+        postgres_server.start()
+        produce(kafka, topic, keyed(range(3)))
+        await until(lambda: committed(kafka, "billing", topic).get(0) == 4, what="all is committed")
+
+    assert dead_letters_meanwhile == []
+    assert [letter.value() for letter in dead_letters(kafka, topic)] == [b"undecodable"]
+    assert read_ledger(url) == Counter(range(3))
