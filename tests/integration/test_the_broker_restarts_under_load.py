@@ -23,12 +23,12 @@ BILLS = Topic("bills", str)
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 async def test_everything_is_handled_and_health_says_why_it_waited(
-    kafka_server: KafkaServer, how: str
+    kafka_server: KafkaServer, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     kafka = kafka_server
     for topic in ("orders", "orders-billing-dlt", "bills"):
         kafka.create_topic(topic, 2)
-    app, ledger = App("billing", settings=settings_for(kafka)), Ledger()
+    app, ledger = App("billing", settings=settings_for(kafka, KAFKA_SESSION_TIMEOUT_S="3")), Ledger()
 
     @app.listener(Topic("orders", bytes))
     async def on_record(value: bytes, record: Record, template: KafkaTemplate) -> None:
@@ -55,6 +55,7 @@ async def test_everything_is_handled_and_health_says_why_it_waited(
         bills = len(read_all(kafka, "bills"))
 
     assert "KAFKA_BOOTSTRAP_SERVERS" in why
+    assert sum(record.name.startswith("ottla") for record in caplog.records) < 50
     first_times = list(dict.fromkeys(ledger.ended))
     assert by_key(first_times) == {key: list(range(PER_KEY)) for key in KEYS}
     assert bills >= len(KEYS) * PER_KEY

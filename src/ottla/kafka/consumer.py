@@ -54,6 +54,7 @@ _WAIT_S = 0.005
 _ASK_S = 5.0
 """Time-out of a question to the broker on the poll thread."""
 _ASK_AGAIN_S = 1.0
+_SAY_AGAIN_S = 30.0
 
 _UNAUTHORIZED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -107,6 +108,7 @@ class KafkaSource:
         self._close_at: float | None = None
         self._has_trouble = False
         self._asked_at = 0.0
+        self._said_at: dict[int, float] = {}
         self._member_id = ""
         self.polled_at = time.monotonic()
         """When the poll loop last turned; liveness is its age."""
@@ -509,7 +511,9 @@ class KafkaSource:
         elif (trouble := self._trouble(error)) is not None:
             self._has_trouble = True
             self._tell(self._sink.trouble, trouble)
-        else:
+        elif (now := time.monotonic()) - self._said_at.get(error.code(), float("-inf")) > _SAY_AGAIN_S:
+            # A broker that is away brings the same event some twenty times a second.
+            self._said_at[error.code()] = now
             _log.warning("%s: %s", self._name, error.str())
 
     def _trouble(self, error: KafkaError) -> Unavailable | None:
