@@ -85,7 +85,9 @@ def load(path: str) -> App:
         raise ConfigurationError(
             f"there is no module {module_name!r} here ({Path.cwd()}) nor installed"
         ) from error
-    found = getattr(module, attribute, None)
+    if not hasattr(module, attribute):
+        raise ConfigurationError(f"{module_name} has nothing named {attribute!r}")
+    found = getattr(module, attribute)
     if not isinstance(found, App):
         raise ConfigurationError(
             f"{module_name} has no ottla.App named {attribute!r}, but {type(found).__name__}"

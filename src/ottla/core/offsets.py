@@ -123,12 +123,16 @@ class CommitLedger:
     def select(
         self, now: float, finished: int, offsets: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
-        """Of `offsets`, those that the broker does not know yet; from now on they count as sent."""
+        """Of `offsets`, those that the broker does not know yet; from now on they count as sent.
+
+        Never less than what was sent in this epoch: a position behind transaction markers
+        is more than the offset that the next snapshot names.
+        """
         self._last_at, self._last_finished = now, finished
         due = {
             partition: offset
             for partition, offset in offsets.items()
-            if partition in self._sent and self._sent[partition] != offset
+            if partition in self._sent and ((sent := self._sent[partition]) is None or offset > sent)
         }
         self._sent.update(due)
         return due

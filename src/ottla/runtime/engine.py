@@ -33,6 +33,7 @@ from ottla.core.decide import (
     WaitForCure,
     decide,
 )
+from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
 from ottla.errors import FatalClientError, OttlaError, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
@@ -407,7 +408,7 @@ class Engine:
                 await self._bury(delivery, decision)
             case StopPartition(error):
                 self._park(delivery)
-                self._stop_partition(state, f"{delivery} failed and dead_letter=False: {error}")
+                self._stop_partition(state, f"{delivery} failed and dead_letter=False: {class_name(error)}")
 
     # -- ends and waits of a record
 
@@ -521,7 +522,7 @@ class Engine:
     # -- failures of the framework's own work (no attempts)
 
     def _wait_for_cure(self, delivery: Delivery, error: BaseException) -> None:
-        """Start nothing, try the oldest record again after a back-off, without end."""
+        """Start nothing, try one record again after a back-off, without end."""
         delivery.attempt -= 1
         if delivery.state.phase is Phase.LEAVING:
             self._release(delivery)
