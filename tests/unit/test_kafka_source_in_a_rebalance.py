@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
-from ottla.core.offsets import Committable
+from ottla.core.offsets import CommitPolicy, Committable
 from ottla.errors import FatalClientError, Unavailable
 from ottla.kafka import consumer
 from ottla.kafka.consumer import KafkaSource, SourcePolicy
@@ -154,7 +154,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
 
 
 def opened(sink: Sink) -> KafkaSource:
-    source = KafkaSource({}, ["orders"], SourcePolicy(drain_s=5), name="billing/orders")
+    source = KafkaSource(
+        {}, ["orders"], SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0)), name="billing/orders"
+    )
     source.open(sink)
     return source
 
@@ -203,6 +205,29 @@ async def test_a_revoke_inside_consume_does_not_commit_what_was_polled_and_not_h
     await source.close(1)
 
     assert client.commits == [50]
+
+
+async def test_the_position_of_an_earlier_epoch_is_not_committed_in_the_next_one(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+    client.position_now = 60  # polled up to there before the partition went; finished up to 40
+    client.polls.put(lambda: client.assign_at(40))
+    source = opened(sink)
+    await until(lambda: sink.told == [("assigned", 40)], what="the partition is assigned")
+    source.publish(Progress({ORDERS: Committable(1, 40, is_idle=True)}, 0))
+    turns = list[int]()
+    client.polls.put(lambda: turns.append(1))
+    client.polls.put(lambda: turns.append(2))
+    await until(lambda: 2 in turns, what="the poll loop turns, and looks for what to commit")
+    client.polls.put(lambda: Polled(40))
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+    client.position_now = 43  # two transaction markers behind it
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=True)}, 1))
+    await until(lambda: 43 in client.commits, what="the markers are passed")
+    await source.close(1)
+
+    assert client.commits == [43]
 
 
 async def test_a_pause_that_was_meant_for_an_epoch_that_is_over_does_not_hold_the_next_one(

@@ -99,6 +99,7 @@ class KafkaSource:
         self._epochs: dict[TopicPartition, int] = {}
         self._epoch = 0
         self._next: dict[TopicPartition, int] = {}  # behind the last record handed over
+        self._taken_up_at: dict[TopicPartition, int] = {}  # where the epoch began
         self._unresolved: list[ClientPartition] = []
         self._unplaced: set[TopicPartition] = set()  # out of range, and the broker does not say what there is
         self._skips: dict[TopicPartition, tuple[int, int]] = {}  # gaps: what was expected, where it goes on
@@ -334,7 +335,7 @@ class KafkaSource:
             partition = TopicPartition(client_partition.topic, client_partition.partition)
             self._epoch += 1
             self._epochs[partition] = self._epoch
-            self._next[partition] = client_partition.offset
+            self._next[partition] = self._taken_up_at[partition] = client_partition.offset
             self._paused.discard(partition)
             starts.append(Start(partition, self._epoch, client_partition.offset))
         if self._is_quiet or self._pacing.is_paused:
@@ -386,6 +387,7 @@ class KafkaSource:
         for partition in partitions:
             del self._epochs[partition]
             del self._next[partition]
+            del self._taken_up_at[partition]
             self._skips.pop(partition, None)
             self._unplaced.discard(partition)
             self._ledger.removed(partition)
@@ -426,7 +428,10 @@ class KafkaSource:
         expected, goes_on_at = self._skips.get(partition, (None, 0))
         if offset == expected:
             offset = goes_on_at
-        if offset != self._next[partition] or self._is_consuming:
+        # Until a record of this epoch has come, the position is what an earlier epoch had polled up to,
+        # far ahead of what it had finished: committing that has lost whole partitions.
+        is_position_of_this_epoch = self._next[partition] > self._taken_up_at[partition]
+        if offset != self._next[partition] or self._is_consuming or not is_position_of_this_epoch:
             return offset
         (position,) = self._consumer.position([ClientPartition(*partition)])
         return max(offset, int(position.offset))
@@ -497,7 +502,7 @@ class KafkaSource:
             others = [ClientPartition(*p, at) for p, at in self._next.items() if p != partition]
             self._consumer.assign([*others, ClientPartition(*partition, offset)])
         self._skips[partition] = self._next[partition], offset
-        self._next[partition] = offset
+        self._next[partition] = self._taken_up_at[partition] = offset
         self._ledger.assigned(partition, None)  # what was committed means nothing any more
 
     def _on_error(self, error: KafkaError) -> None:
