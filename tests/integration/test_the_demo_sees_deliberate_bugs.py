@@ -70,7 +70,7 @@ def test_billing_that_commits_before_the_effect_loses_orders(enterable: Path) ->
 def test_ctrl_c_stops_every_process_and_removes_every_folder(enterable: Path) -> None:
     demo = _start(enterable, {})
     assert demo.stdout is not None
-    pids = []
+    pids: list[int] = []
     while len(pids) < 3:  # two of billing, then the producer
         pids += [int(pid) for pid in re.findall(r"started, pid (\d+)", demo.stdout.readline())]
 

@@ -103,7 +103,7 @@ class Demo:
         A process that has just committed everything would prove nothing, so the moment is
         waited for, and the process frozen for a second look: if the moment has passed it goes on.
         """
-        self._watch_until(lambda figures: figures.invoices >= self._plan.kill_at)
+        self._watch_until(lambda figures: figures.invoices >= self._plan.kill_at, hold_back=before_end_of)
         while before_end_of.exit_code() is None:
             if any(self._audit.interrupted(victim.pid)):
                 victim.freeze()
@@ -141,14 +141,24 @@ class Demo:
         """Deliveries that the billing processes recognised by the inbox; a killed one's last 20 ms miss."""
         return sum(program.status().get("duplicates", 0) for program in self._billing)
 
-    def _watch_until(self, is_over: Callable[[Figures], bool]) -> None:
+    def _watch_until(self, is_over: Callable[[Figures], bool], hold_back: Program | None = None) -> None:
+        """Look and tell until it is over.
+
+        `hold_back` is the producer, which stands still while billing is far behind: on a
+        slow machine too, orders must be left to come after the kill.
+        """
         changed_at, before = time.monotonic(), self.figures
         while not is_over(self.figures):
             self._turn()
+            if hold_back is not None:
+                is_behind = self.figures.lag > self._plan.most_behind
+                (hold_back.freeze if is_behind else hold_back.thaw)()
             if self.figures != before:
                 changed_at, before = time.monotonic(), self.figures
             elif time.monotonic() - changed_at > _STUCK_S:
                 self._give_up(f"nothing has happened for {_STUCK_S:.0f} s")
+        if hold_back is not None:
+            hold_back.thaw()
 
     def _turn(self) -> None:
         time.sleep(_TURN_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 import psycopg
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from pydantic import ValidationError
 
 from examples.shop.contracts import OrderCreated
@@ -19,6 +20,13 @@ from ottla.ports import Message
 
 _ASK_S = 10.0
 _POLL_S = 1.0
+_AGAIN_S = 0.1
+_NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""What a broker says that has just started."""
 _COORDINATES = ("topic", "partition", "offset")
 
 
@@ -150,7 +158,14 @@ class Audit:
     def _committed(self) -> list[int]:
         """Per partition; 0 where nothing is committed, since the topics of a run begin at 0."""
         asked = [TopicPartition(self._topic, number) for number in range(PARTITIONS)]
-        return [max(0, answer.offset) for answer in self._offsets.committed(asked, timeout=_ASK_S)]
+        deadline = time.monotonic() + _ASK_S
+        while True:
+            try:
+                return [max(0, answer.offset) for answer in self._offsets.committed(asked, timeout=_ASK_S)]
+            except KafkaException as error:
+                if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_S)
 
 
 class _Follower:

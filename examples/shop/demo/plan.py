@@ -41,6 +41,11 @@ class Plan:
         """After how many invoices a process is killed."""
         return max(1, self.orders * 7 // 20)
 
+    @property
+    def most_behind(self) -> int:
+        """How many records billing may be behind until then, so that there are orders to come."""
+        return max(5, self.orders // 5)
+
 
 def read_plan(environ: Mapping[str, str]) -> Plan:
     """The plan that ORDERS, DATA, BROKER and DEMO_MUTANT make.
