@@ -478,7 +478,7 @@ class Engine:
             delivery,
             delivery.attempt,
             decision.reason.value,
-            decision.error,
+            class_name(decision.error),  # its words may quote the payload, or raise; the dead letter has them
         )
         if state.phase is Phase.STOPPED and delivery.burials:
             self._go_on(state)
