@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
 from pydantic import BaseModel
 
-from ottla import App, Record, Topic
+from ottla import App, InPlace, Record, Topic
 from tests.conftest import NewTopic
 from tests.support.apps import Sent, committed, produce, running, settings_for, until
-from tests.support.failing import dead_letters, header, produce_with_header_name, topic_with_dead_letters
+from tests.support.failing import (
+    dead_letters,
+    header,
+    number_in,
+    produce_with_header_name,
+    topic_with_dead_letters,
+)
 from tests.support.kafka_server import Kafka
 
 FIVE_MB = 5_000_000
@@ -21,40 +26,44 @@ class Placed(BaseModel):
 
 
 GOOD = b'{"order_id": "a"}'
-UNFIT: dict[str, Sent] = {
-    "bytes that are not UTF-8": (b"k", b"\xff\xfe\x00"),
-    "JSON that breaks off": (b"k", b'{"order_id": "a'),
-    "a value of another type": (b"k", b'{"order_id": ["a"]}'),
-    "a missing field": (b"k", b'{"note": "n"}'),
-    "JSON nested too deep to be read": (b"k", b"[" * 100_000),
-    "no value": (b"k", None),
-    "an empty value": (b"k", b""),
-    "neither key nor value": (None, None),
-    "an empty key": (b"", b"{}"),
-    "a key that is not UTF-8": (b"\xff\x00", b"{}"),
-}
+UNFIT: list[Sent] = [
+    (b"not UTF-8", b"\xff\xfe\x00"),
+    (b"broken off", b'{"order_id": "a'),
+    (b"another type", b'{"order_id": ["a"]}'),
+    (b"a missing field", b'{"note": "n"}'),
+    (b"nested too deep", b"[" * 100_000),
+    (b"no value", None),
+    (b"an empty value", b""),
+    (None, None),
+    (None, b"no key"),
+    (b"", b"an empty key"),
+    (b"\xff\x00", b"a key that is not UTF-8"),
+]
 
 
-@pytest.mark.parametrize("sent", UNFIT.values(), ids=UNFIT.keys())
-async def test_what_cannot_be_decoded_goes_to_the_dead_letter_topic_at_once(
-    kafka: Kafka, new_topic: NewTopic, sent: Sent
+async def test_what_cannot_be_decoded_goes_to_the_dead_letter_topic_at_once_and_byte_for_byte(
+    kafka: Kafka, new_topic: NewTopic
 ) -> None:
     topic = topic_with_dead_letters(kafka, new_topic)
     app = App("billing", settings=settings_for(kafka))
     handled: list[str] = []
 
-    @app.listener(Topic(topic, Placed))
+    @app.listener(Topic(topic, Placed), retry=InPlace(attempts=2, first_s=3600, max_s=3600))
     async def handle(event: Placed) -> None:
         handled.append(event.order_id)
 
-    produce(kafka, topic, [(b"k", GOOD), sent, (None, GOOD)])
+    produce(kafka, topic, [(b"k", GOOD), *UNFIT, (None, GOOD)])
     async with running(app):
-        await until(lambda: committed(kafka, "billing", topic).get(0) == 3, what="all is committed")
+        await until(
+            lambda: committed(kafka, "billing", topic) == {0: len(UNFIT) + 2}, what="all is committed"
+        )
 
     assert handled == ["a", "a"]
-    (letter,) = dead_letters(kafka, topic)
-    assert (letter.key(), letter.value()) == sent
-    assert header(letter, "ottla-dead-letter-reason") == b"undecodable"
+    letters = {
+        number_in(letter, "kafka_dlt-original-offset"): letter for letter in dead_letters(kafka, topic)
+    }
+    assert [(letters[at].key(), letters[at].value()) for at in sorted(letters)] == UNFIT
+    assert {header(letter, "ottla-dead-letter-reason") for letter in letters.values()} == {b"undecodable"}
 
 
 async def test_a_header_name_that_is_not_utf8_keeps_no_handler_from_the_payload(

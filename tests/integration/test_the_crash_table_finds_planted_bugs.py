@@ -7,39 +7,35 @@ import os
 import re
 import sys
 
-import pytest
-
 from tests.crash.story import Arrow, Mutant
 from tests.support.kafka_server import ROOT, Kafka
 
+PLANTED = {
+    Mutant.NO_INBOX: (Arrow.COMMITTED, "doubled"),
+    Mutant.SPLIT_INBOX: (Arrow.CLAIMED, "lost"),
+    Mutant.COMMIT_FIRST: (Arrow.EFFECTED, "lost"),
+}
 
-@pytest.mark.parametrize(
-    ("mutant", "arrow", "figure"),
-    [
-        (Mutant.NO_INBOX, Arrow.COMMITTED, "doubled"),
-        (Mutant.SPLIT_INBOX, Arrow.CLAIMED, "lost"),
-        (Mutant.COMMIT_FIRST, Arrow.EFFECTED, "lost"),
-    ],
-    ids=lambda value: getattr(value, "value", value),
-)
-async def test_a_planted_bug_turns_its_row_red(
-    kafka: Kafka, postgres: str, mutant: Mutant, arrow: Arrow, figure: str
-) -> None:
-    environment = {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "DATABASE_URL": postgres,
-        "CRASH_MUTANT": mutant.value,
-    }
 
+async def row_with(mutant: Mutant, arrow: Arrow, servers: dict[str, str]) -> tuple[int | None, str]:
     table = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.crash.table", arrow.name),
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, **servers, "CRASH_MUTANT": mutant.value},
         stdout=asyncio.subprocess.PIPE,
     )
-    told = (await table.communicate())[0].decode()
+    told, _ = await table.communicate()
+    return table.returncode, told.decode()
 
-    assert table.returncode == 1
-    assert re.search(rf"^{arrow.value} +RED .*{figure}=[1-9]", told)
-    assert told.splitlines()[-1] == "crash-table: 0 of 1"
+
+async def test_each_planted_bug_turns_its_row_red(kafka: Kafka, postgres: str) -> None:
+    servers = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "DATABASE_URL": postgres}
+
+    rows = await asyncio.gather(*(row_with(mutant, arrow, servers) for mutant, (arrow, _) in PLANTED.items()))
+
+    assert set(PLANTED) == set(Mutant)
+    for (code, told), (arrow, figure) in zip(rows, PLANTED.values(), strict=True):
+        assert code == 1
+        assert re.search(rf"^{arrow.value} +RED .*{figure}=[1-9]", told)
+        assert told.splitlines()[-1] == "crash-table: 0 of 1"
