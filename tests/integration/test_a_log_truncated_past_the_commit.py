@@ -11,6 +11,7 @@ import asyncio
 import logging
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from ottla import App, Record, Topic
 from tests.conftest import NewTopic
@@ -156,3 +157,31 @@ async def test_records_that_vanish_while_the_listener_is_behind_are_said_to_be_g
     assert of_first == [*range(first_gone), *range(390, 400)]
     assert sorted(number for partition, number in handled if partition == 1) == list(range(400))
     assert f"{topic}-0: records {first_gone} to 389 are gone; skipped" in caplog.text
+
+
+@PROTOCOLS
+async def test_a_log_that_ends_before_the_commit_is_read_from_where_the_listener_chose(
+    kafka: Kafka, new_topic: NewTopic, unique: str, protocol: dict[str, str]
+) -> None:
+    """As a topic that was made anew under its name looks to a group whose offsets were kept."""
+    topic = new_topic(partitions=1)
+    kafka.create_topic(f"{topic}-{unique}-dlt")
+    produce(kafka, topic, numbers(0, 10))
+    commit_as_a_plain_client(kafka, unique, topic, 100)
+    app, handled = App(unique, settings=settings_for(kafka, **protocol)), list[int]()
+
+    @app.listener(Topic(topic, str), on_out_of_range="earliest")
+    async def on_record(value: str) -> None:
+        handled.append(int(value))
+
+    async with running(app):
+        await until(lambda: len(handled) == 10, what="all that there is is handled")
+        await until(lambda: committed(kafka, unique, topic) == {0: 10}, what="the new place is committed")
+
+    assert handled == list(range(10))
+
+
+def commit_as_a_plain_client(kafka: Kafka, group: str, topic: str, offset: int) -> None:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    consumer.close()

@@ -102,7 +102,6 @@ class KafkaSource:
         self._taken_up_at: dict[TopicPartition, int] = {}  # where the epoch began
         self._unresolved: list[ClientPartition] = []
         self._unplaced: set[TopicPartition] = set()  # out of range, and the broker does not say what there is
-        self._skips: dict[TopicPartition, tuple[int, int]] = {}  # gaps: what was expected, where it goes on
         self._paused: set[TopicPartition] = set()  # by the sink, on purpose
         self._handed = self._handed_size = 0
         self._is_quiet = self._is_consuming = False
@@ -330,6 +329,10 @@ class KafkaSource:
             self._consumer.assign(partitions)
         elif partitions:
             self._consumer.incremental_assign(partitions)
+        self._begin(partitions)
+
+    def _begin(self, partitions: list[ClientPartition]) -> None:
+        """A new epoch for each."""
         starts = []
         for client_partition in partitions:
             partition = TopicPartition(client_partition.topic, client_partition.partition)
@@ -350,6 +353,10 @@ class KafkaSource:
     def _on_revoke(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """Let what runs end within the bound, commit what is done, then let go."""
         ours = self._known(partitions)
+        self._let_go(ours)
+        self._unassign(partitions, ours)
+
+    def _let_go(self, ours: list[TopicPartition]) -> None:
         drained = threading.Event()
         self._tell(self._sink.revoking, ours, drained.set)
         bound_s = (
@@ -364,7 +371,6 @@ class KafkaSource:
             )
         self._commit(time.monotonic(), set(ours))
         self._forget(ours)
-        self._unassign(partitions, ours)
 
     def _on_lost(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """The group has given our partitions away: their next owner has begun, so commit nothing."""
@@ -388,7 +394,6 @@ class KafkaSource:
             del self._epochs[partition]
             del self._next[partition]
             del self._taken_up_at[partition]
-            self._skips.pop(partition, None)
             self._unplaced.discard(partition)
             self._ledger.removed(partition)
             self._paused.discard(partition)
@@ -417,17 +422,14 @@ class KafkaSource:
             self._commit_failed(error.args[0], due)
 
     def _committable_offset(self, partition: TopicPartition, committable: Committable) -> int:
-        """Behind what cannot hold anything unfinished, too: a gap that was skipped, transaction markers.
+        """Behind transaction markers too, where nothing unfinished can lie: they would be a lag for ever.
 
-        Markers would be a lag for ever; the client's position passes them. Inside
-        `consume` it also passes records that nobody has been handed yet.
+        The client's position passes them. Inside `consume` it also passes records that
+        nobody has been handed yet.
         """
         offset = committable.offset
         if not committable.is_idle:
             return offset
-        expected, goes_on_at = self._skips.get(partition, (None, 0))
-        if offset == expected:
-            offset = goes_on_at
         # Until a record of this epoch has come, the position is what an earlier epoch had polled up to,
         # far ahead of what it had finished: committing that has lost whole partitions.
         is_position_of_this_epoch = self._next[partition] > self._taken_up_at[partition]
@@ -494,16 +496,21 @@ class KafkaSource:
         self._tell(self._sink.gap, gap)
 
     def _go_on_at(self, partition: TopicPartition, offset: int) -> None:
-        """A seek is refused in this state: take the partition up anew at an explicit offset."""
+        """Take the partition up anew: a seek is refused in this state.
+
+        In an epoch of its own: in a topic that was made anew it goes on below what this
+        one has seen, and would take every record for seen.
+        """
+        self._let_go([partition])
+        start = ClientPartition(*partition, offset)
         if self._policy.is_incremental:
             self._consumer.incremental_unassign([ClientPartition(*partition)])
-            self._consumer.incremental_assign([ClientPartition(*partition, offset)])
+            self._consumer.incremental_assign([start])
         else:
-            others = [ClientPartition(*p, at) for p, at in self._next.items() if p != partition]
-            self._consumer.assign([*others, ClientPartition(*partition, offset)])
-        self._skips[partition] = self._next[partition], offset
-        self._next[partition] = self._taken_up_at[partition] = offset
+            others = [ClientPartition(*other, at) for other, at in self._next.items()]
+            self._consumer.assign([*others, start])
         self._ledger.assigned(partition, None)  # what was committed means nothing any more
+        self._begin([start])
 
     def _on_error(self, error: KafkaError) -> None:
         """Client errors, from callbacks and from polled events. Transient ones librdkafka handles itself."""
