@@ -80,6 +80,9 @@ def producer_properties(settings: Settings) -> Properties:
         "partitioner": "murmur2_random",
         "delivery.timeout.ms": "120000",
         "linger.ms": "5",
+        # How long a topic may be missing before a send says so: librdkafka's 30 s would be the silence
+        # before each complaint that a dead-letter topic is not there.
+        "topic.metadata.propagation.max.ms": "5000",
         # The topic's max.message.bytes decides, not the client: what could be read can be dead-lettered.
         "message.max.bytes": str(_LARGEST_REQUEST),
     }

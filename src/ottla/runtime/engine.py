@@ -512,7 +512,8 @@ class Engine:
 
     def _go_on(self, state: PartitionState) -> None:
         state.phase = Phase.OPEN
-        self._source.resume(state.partition)
+        if not state.held:
+            self._source.resume(state.partition)
         self._health.ready(str(state.partition))
         for delivery in reversed(state.parked):
             self._lanes.again(delivery)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from ottla.core.decide import Bury, Reason
+from ottla.core.decide import Bury
 from ottla.core.headers import Origin, dead_letter_headers, without_stack
 from ottla.errors import RecordTooLarge
-from ottla.ports import Claim, Inbox, InboxKey, RecordProducer
+from ottla.ports import Claim, Inbox, RecordProducer
 from ottla.records import Headers
 from ottla.runtime.assignment import Delivery
 from ottla.runtime.invoker import inbox_key
@@ -55,24 +55,20 @@ class Settlement:
             SendFailed: it was not acknowledged.
             Unavailable: the inbox cannot be asked.
         """
-        key = self._key(delivery, decision)
-        if key is None or self._inbox is None:
+        if self._inbox is None:
             await self._publish(delivery, decision)
-        elif (claim := await self._inbox.bury(key)) in {Claim.FRESH, Claim.DEAD_PENDING}:
-            await self._publish(delivery, decision)
-            await self._inbox.buried(key)
-        elif claim is Claim.REUSED:  # the row belongs to other content, which keeps it
-            await self._publish(delivery, decision)
-        else:
-            _log.info(
-                "%s: %s was ended elsewhere (%s); no dead letter", self._listener, delivery, claim.value
-            )
-
-    def _key(self, delivery: Delivery, decision: Bury) -> InboxKey | None:
-        """The row to claim: none when the id belongs to another record."""
-        if self._inbox is None or decision.reason is Reason.REUSED_ID:
-            return None
-        return inbox_key(self._listener, delivery)
+            return
+        key = inbox_key(self._listener, delivery)
+        match await self._inbox.bury(key):
+            case Claim.FRESH | Claim.DEAD_PENDING:
+                await self._publish(delivery, decision)
+                await self._inbox.buried(key)
+            case Claim.REUSED:  # the row belongs to other content, which keeps it
+                await self._publish(delivery, decision)
+            case claim:
+                _log.info(
+                    "%s: %s was ended elsewhere (%s); no dead letter", self._listener, delivery, claim.value
+                )
 
     async def _publish(self, delivery: Delivery, decision: Bury) -> None:
         message = delivery.message
