@@ -220,7 +220,10 @@ class KafkaServer(Kafka):
         file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         (server.folder / "log4j2.xml").write_text(_LOG4J.format(file=server.folder / _LOG))
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run(server, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(file))
+        # In one word: one id in 64 begins with "-" and would pass for an option.
+        self._run(
+            server, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(file)
+        )
         if server.wait(_START_S) != 0:
             raise RuntimeError(f"Kafka's log could not be formatted:\n{server.tail(_CONSOLE)}")
 
