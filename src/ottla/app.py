@@ -336,20 +336,10 @@ class App:
         # Of the declared name: the inbox still knows it when the topic or the function is renamed.
         name = f"{group}/{spec.topic.name}"
         dead_letters = dead_letter_topic(topic, group, settings.kafka.naming)
-        workers = spec.concurrency if spec.is_async else min(spec.concurrency, _MOST_THREADS)
         threads = None
         if not spec.is_async:
-            threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+            threads = ThreadPoolExecutor(max_workers=_places(spec), thread_name_prefix=name)
             self._threads.append(threads)
-        call = Call(
-            spec.function,
-            is_async=spec.is_async,
-            decode=decoder(parameters.annotation),
-            payload=parameters.payload,
-            record=parameters.record,
-            transaction=parameters.transaction,
-            given={parameters.template: self.template} if parameters.template else None,
-        )
         inbox = self._inbox if parameters.transaction else None
         partitions: dict[str, int] = {}
         source = KafkaSource(
@@ -357,17 +347,11 @@ class App:
         )
         engine = Engine(
             name,
-            EnginePolicy(
-                concurrency=workers,
-                order=spec.order,
-                retry=spec.retry,
-                has_dead_letter=spec.dead_letter,
-                window=settings.kafka.window,
-                is_window_full_final=spec.when_window_full == "dead-letter",
-                is_cancellable=spec.is_async,
-            ),
+            _engine_policy(spec, settings),
             source=source,
-            invoke=Invoker(name, call, fatal=spec.fatal, inbox=inbox, threads=threads),
+            invoke=Invoker(
+                name, self._call(spec, parameters), fatal=spec.fatal, inbox=inbox, threads=threads
+            ),
             settlement=Settlement(
                 name, group, topic=dead_letters, partitions=partitions, producer=producer, inbox=inbox
             ),
@@ -390,11 +374,24 @@ class App:
 
         return _Join(name, attempt, begin, self._health)
 
+    def _call(self, spec: ListenerSpec, parameters: Parameters) -> Call:
+        return Call(
+            spec.function,
+            is_async=spec.is_async,
+            decode=decoder(parameters.annotation),
+            payload=parameters.payload,
+            record=parameters.record,
+            transaction=parameters.transaction,
+            given={parameters.template: self.template} if parameters.template else None,
+        )
+
     def _fail(self, error: BaseException) -> None:
         """The process cannot go on; the first reason counts."""
         if self._failure is None:
             self._failure = error
             self._has_failed.set()
+            # Whoever embeds the app in a process of its own sees it here: nothing raises it there.
+            self._health.unready(self.name, f"has failed and must be started anew: {error}")
 
     async def _failed(self) -> None:
         """Wait for a failure that ends the process, and raise it."""
@@ -427,6 +424,23 @@ class _Join:
             await asyncio.sleep(exponential_s(failures, first_s=0.2, factor=2, max_s=5))
         self._health.ready(f"{self.name} start")
         self._begin()
+
+
+def _places(spec: ListenerSpec) -> int:
+    """How many records run at once: no more than there are threads, so that none waits for one."""
+    return spec.concurrency if spec.is_async else min(spec.concurrency, _MOST_THREADS)
+
+
+def _engine_policy(spec: ListenerSpec, settings: Settings) -> EnginePolicy:
+    return EnginePolicy(
+        concurrency=_places(spec),
+        order=spec.order,
+        retry=spec.retry,
+        has_dead_letter=spec.dead_letter,
+        window=settings.kafka.window,
+        is_window_full_final=spec.when_window_full == "dead-letter",
+        is_cancellable=spec.is_async,
+    )
 
 
 def _source_policy(spec: ListenerSpec, settings: Settings) -> SourcePolicy:

@@ -23,7 +23,7 @@ from ottla.errors import (
     TopicMissing,
     Unavailable,
 )
-from ottla.kafka.client_errors import settings_error
+from ottla.kafka.client_errors import AUTHENTICATION, settings_error
 from ottla.kafka.properties import CLIENT_LOGGER
 
 # Errors of the client itself begin with an underscore in confluent-kafka, and are public all the same.
@@ -98,7 +98,7 @@ class KafkaAdmin:
         """What the events of this call say, the gravest first."""
         servers = self._properties.get("bootstrap.servers", "")
         told = {event.code(): event.str() for event in [error, *self._events]}
-        for code in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL):
+        for code in AUTHENTICATION:
             if code in told:
                 cure = "check KAFKA_SECURITY and the user, password or certificates that go with it"
                 return AuthenticationFailed(f"{servers}: {told[code]}; {cure}")

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from confluent_kafka import KafkaError, KafkaException
 
 from ottla.errors import (
+    AuthenticationFailed,
+    BrokerUnavailable,
+    NotAuthorized,
     ProducerClosed,
     RecordTooLarge,
     SendFailed,
     SendRefused,
     SendTimedOut,
     SettingsError,
+    TopicMissing,
+    Unavailable,
 )
 
 # Errors of the client itself begin with an underscore in confluent-kafka, and are public all the same.
 # ruff: noqa: SLF001
+
+UNAUTHORIZED = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+AUTHENTICATION = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
+_UNKNOWN_TOPIC = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+}
+_UNREACHABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
 
 _SHOWN_KEY = 100
 
@@ -57,6 +77,22 @@ def send_failure(error: KafkaError, topic: str, key: bytes | None, last_error: s
     kind, cure = _SEND.get(error.code(), (SendRefused, "see the broker's log and the topic's policy"))
     trouble = f" (the client's last trouble: {last_error})" if kind is SendTimedOut and last_error else ""
     return kind(f"{record_name(topic, key)}: {error.str()}{trouble}; {cure}", topic=topic, key=key)
+
+
+def unavailable(error: KafkaError, topics: Sequence[str]) -> Unavailable | None:
+    """What keeps a consumer of `topics` from its records; None for what librdkafka mends by itself."""
+    code, text, names = error.code(), error.str(), ", ".join(topics)
+    if code in AUTHENTICATION:
+        return AuthenticationFailed(
+            f"{text}; check KAFKA_SECURITY and the user, password or certificates that go with it"
+        )
+    if code in UNAUTHORIZED:
+        return NotAuthorized(f"{text}; grant READ on topic {names} and on the group")
+    if code in _UNKNOWN_TOPIC:
+        return TopicMissing(f"{text}; create topic {names}")
+    if code in _UNREACHABLE:
+        return BrokerUnavailable(f"{text}; check KAFKA_BOOTSTRAP_SERVERS and the brokers")
+    return None
 
 
 def record_name(topic: str, key: bytes | None) -> str:

@@ -33,15 +33,8 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from ottla.core.offsets import CommitLedger, CommitPolicy, Committable
 from ottla.core.pacing import BufferLimits, Pacing, Poll, Step
-from ottla.errors import (
-    AuthenticationFailed,
-    BrokerUnavailable,
-    FatalClientError,
-    NotAuthorized,
-    TopicMissing,
-    Unavailable,
-)
-from ottla.kafka.client_errors import settings_error
+from ottla.errors import BrokerUnavailable, FatalClientError
+from ottla.kafka.client_errors import UNAUTHORIZED, settings_error, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.ports import Gap, Message, Progress, RecordSink, Start
 from ottla.records import TopicPartition
@@ -55,15 +48,6 @@ _ASK_S = 5.0
 """Time-out of a question to the broker on the poll thread."""
 _ASK_AGAIN_S = 1.0
 _SAY_AGAIN_S = 30.0
-
-_UNAUTHORIZED = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-}
-_AUTHENTICATION = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}  # noqa: SLF001  (public constants)
-_UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
-_UNREACHABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}  # noqa: SLF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,7 +438,7 @@ class KafkaSource:
         for partition, offset in offsets.items():
             self._ledger.failed(partition, offset)
         _log.warning("%s: a commit failed and will be sent again: %s", self._name, error)
-        if error.code() in _UNAUTHORIZED:
+        if error.code() in UNAUTHORIZED:
             self._on_error(error)
 
     # -- pausing
@@ -520,27 +504,13 @@ class KafkaSource:
                 FatalClientError(f"{self._name}: the Kafka client cannot go on: {error.str()}"),
             )
             self._close_at = time.monotonic() + 1
-        elif (trouble := self._trouble(error)) is not None:
+        elif (trouble := unavailable(error, self._topics)) is not None:
             self._has_trouble = True
             self._tell(self._sink.trouble, trouble)
         elif (now := time.monotonic()) - self._said_at.get(error.code(), float("-inf")) > _SAY_AGAIN_S:
             # A broker that is away brings the same event some twenty times a second.
             self._said_at[error.code()] = now
             _log.warning("%s: %s", self._name, error.str())
-
-    def _trouble(self, error: KafkaError) -> Unavailable | None:
-        code, text = error.code(), error.str()
-        if code in _AUTHENTICATION:
-            return AuthenticationFailed(
-                f"the broker refuses our credentials ({text}): check KAFKA_USERNAME, KAFKA_PASSWORD"
-            )
-        if code in _UNAUTHORIZED:
-            return NotAuthorized(f"{text}: grant READ on topic {', '.join(self._topics)} and on the group")
-        if code in _UNKNOWN_TOPIC:
-            return TopicMissing(f"{text}: create topic {', '.join(self._topics)}")
-        if code in _UNREACHABLE:
-            return BrokerUnavailable(f"{text}: check KAFKA_BOOTSTRAP_SERVERS and the brokers")
-        return None
 
     def _ask_after_trouble(self, now: float) -> None:
         """A quiet topic brings no record that would tell that the trouble is over: ask for its metadata."""
