@@ -7,7 +7,7 @@ Rules of this file, each of which a client version has punished:
 - `poll(timeout)` for the first record, then `consume(n, 0)` for what is there: a lone
   record is not held back, a full queue comes in one call.
 - Commits are asynchronous and name offsets. A synchronous one has no time-out.
-- Inside `on_revoke` the thread waits (bounded) for the event loop to drain, and takes no
+- Inside `on_revoke` and before a gap is skipped the thread waits (bounded) for the event loop to drain, and takes no
   lock that the event loop could hold.
 """
 

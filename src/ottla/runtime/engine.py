@@ -7,6 +7,9 @@ commit. Everything here runs on the event loop, so no locks; the poll thread rea
 Workers are long-lived tasks, `concurrency` of them, not a task per record: a handler
 that does not suspend costs no task, and `asyncio.current_task()` inside a handler is
 a real task, so time-outs and task groups work. Their context variables outlive a record.
+
+Over 500 lines because all of it turns the same state, lanes, partitions and workers, and
+must be read together to see that no record is dropped. What can be decided apart is in `core`.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from ottla.core.decide import (
 )
 from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
+from ottla.core.suspension import Suspension
 from ottla.errors import FatalClientError, OttlaError, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
 from ottla.records import TopicPartition
@@ -124,11 +128,7 @@ class Engine:
         self._drains: list[Drain] = []
         self._yield_at = 0.0
         self._publication: Timer | None = None
-        self._is_open = True
-        self._is_stopping = False
-        self._is_probe_due = False
-        self._probe: Delivery | None = None
-        self._cures = 0  # failures of the framework's own work in a row
+        self._suspension = Suspension()
         self.has_joined = False
 
     # -- starting and stopping
@@ -150,7 +150,7 @@ class Engine:
         """
         deadline = self._clock.now() + bound_s
         self._source.quiesce()
-        self._is_open, self._is_stopping = False, True
+        self._suspension.end()
         drained = asyncio.get_running_loop().create_future()
         self.revoking([state.partition for state in self._states.values()], lambda: drained.set_result(None))
         # A part of the bound is kept for the commit: a handler's last moments are worth less than
@@ -304,17 +304,17 @@ class Engine:
     # -- the workers
 
     async def _work(self, worker: _Worker) -> None:
-        lanes = self._lanes
+        lanes, suspension = self._lanes, self._suspension
         while True:
-            delivery = lanes.take() if self._is_open or self._is_probe_due else None
+            delivery = lanes.take() if suspension.may_start else None
             if delivery is None:
                 await self._rest()
                 continue
             state = delivery.state
             if state.phase is not Phase.OPEN and not self._may_start_in(state, delivery):
                 continue
-            if not self._is_open:
-                self._is_probe_due, self._probe = False, delivery
+            if not suspension.is_open:
+                suspension.started(delivery)
             elif self._idle and lanes:
                 self._wake()
             await self._handle(delivery, worker)
@@ -355,8 +355,8 @@ class Engine:
             if delivery.pending is None:
                 delivery.attempt += 1
                 outcome = await self._invoke(delivery)
-                if self._cures and not isinstance(outcome, Interrupted | Cancelled):
-                    self._cured()
+                if not self._suspension.is_open and not isinstance(outcome, Interrupted | Cancelled):
+                    self._work_succeeded()
                 if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:
                     self._finish(delivery)
                 else:
@@ -373,9 +373,8 @@ class Engine:
                 worker.task.uncancel()
             worker.delivery = None
             state.running -= 1
-            if delivery is self._probe:
-                self._probe = None
-                self._schedule_probe()
+            if not self._suspension.is_open:
+                self._probe_after(self._suspension.ended(delivery, self._chance()))
             if self._drains:
                 self._check_drains()
 
@@ -465,8 +464,7 @@ class Engine:
         except OttlaError as error:
             self._burial_failed(delivery, error)
             return
-        if self._cures:
-            self._cured()
+        self._work_succeeded()
         if state.phase is Phase.CLOSED:
             self._release(delivery)
             return
@@ -530,28 +528,20 @@ class Engine:
         else:
             self._lanes.again(delivery)
         self._health.unready(self.name, f"starts nothing until this is cured: {error}")
-        if self._is_open:
-            self._is_open = False
-            self._schedule_probe()
+        self._probe_after(self._suspension.failed(self._chance()))
 
-    def _schedule_probe(self) -> None:
-        """However a probe ended but by a cure, another follows."""
-        if self._is_open or self._is_stopping:
-            return
-        self._cures += 1
-        delay_s = exponential_s(self._cures, first_s=0.2, factor=2, max_s=10) * (0.8 + 0.2 * self._chance())
-        self._clock.call_later(delay_s, self._let_probe)
+    def _probe_after(self, wait_s: float | None) -> None:
+        if wait_s is not None:
+            self._clock.call_later(wait_s, self._let_probe)
 
     def _let_probe(self) -> None:
-        self._is_probe_due = not self._is_open and not self._is_stopping
+        self._suspension.probe_due()
         self._wake()
 
-    def _cured(self) -> None:
-        self._cures = 0
-        self._is_probe_due = False
-        self._is_open = not self._is_stopping
-        self._health.ready(self.name)
-        self._wake()
+    def _work_succeeded(self) -> None:
+        if self._suspension.succeeded():
+            self._health.ready(self.name)
+            self._wake()
 
     # -- the window
 
