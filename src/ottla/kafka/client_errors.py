@@ -79,6 +79,11 @@ def send_failure(error: KafkaError, topic: str, key: bytes | None, last_error: s
     return kind(f"{record_name(topic, key)}: {error.str()}{trouble}; {cure}", topic=topic, key=key)
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client cannot go on. Its callback is told by a code of its own, not by the error's flag."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def unavailable(error: KafkaError, topics: Sequence[str]) -> Unavailable | None:
     """What keeps a consumer of `topics` from its records; None for what librdkafka mends by itself."""
     code, text, names = error.code(), error.str(), ", ".join(topics)

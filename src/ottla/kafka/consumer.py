@@ -7,8 +7,11 @@ Rules of this file, each of which a client version has punished:
 - `poll(timeout)` for the first record, then `consume(n, 0)` for what is there: a lone
   record is not held back, a full queue comes in one call.
 - Commits are asynchronous and name offsets. A synchronous one has no time-out.
-- Inside `on_revoke` and before a gap is skipped the thread waits (bounded) for the event loop to drain, and takes no
-  lock that the event loop could hold.
+- Inside `on_revoke`, and before a gap is skipped, the thread waits (bounded) for the event
+  loop to drain, and takes no lock that the event loop could hold.
+
+Over 500 lines because the client's callbacks and calls interleave on this thread: what a
+rebalance inside `consume` can do to a commit is seen only with both in view.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 from ottla.core.offsets import CommitLedger, CommitPolicy, Committable
 from ottla.core.pacing import BufferLimits, Pacing, Poll, Step
 from ottla.errors import BrokerUnavailable, FatalClientError
-from ottla.kafka.client_errors import UNAUTHORIZED, settings_error, unavailable
+from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, settings_error, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.ports import Gap, Message, Progress, RecordSink, Start
 from ottla.records import TopicPartition
@@ -498,7 +501,7 @@ class KafkaSource:
 
     def _on_error(self, error: KafkaError) -> None:
         """Client errors, from callbacks and from polled events. Transient ones librdkafka handles itself."""
-        if error.fatal():
+        if is_fatal(error):
             self._tell(
                 self._sink.fatal,
                 FatalClientError(f"{self._name}: the Kafka client cannot go on: {error.str()}"),

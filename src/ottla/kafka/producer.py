@@ -20,7 +20,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ottla.errors import FatalClientError, NotSerializable, ProducerClosed
-from ottla.kafka.client_errors import record_name, send_failure, settings_error
+from ottla.kafka.client_errors import is_fatal, record_name, send_failure, settings_error
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.records import Headers, SendResult
 
@@ -178,7 +178,7 @@ class KafkaProducer:
 
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
-        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name has the underscore
+        if is_fatal(error):
             self._post(self._fatal, error.str())
 
     def _post(self, call: Callable[[Any], None], argument: Any) -> bool:
