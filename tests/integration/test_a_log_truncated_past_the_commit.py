@@ -117,9 +117,17 @@ async def test_a_listener_that_chose_to_goes_on_says_so_and_keeps_its_place(
 
 
 @PROTOCOLS
+@pytest.mark.parametrize("key", [None, "key"], ids=["side by side", "one after the other"])
 async def test_records_that_vanish_while_the_listener_is_behind_are_said_to_be_gone(
-    kafka: Kafka, new_topic: NewTopic, unique: str, protocol: dict[str, str], caplog: pytest.LogCaptureFixture
+    kafka: Kafka,
+    new_topic: NewTopic,
+    unique: str,
+    *,
+    protocol: dict[str, str],
+    key: str | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """What was polled before is handled all the same: it cannot come again."""
     topic = new_topic(partitions=2)
     kafka.create_topic(f"{topic}-{unique}-dlt")
     # A buffer of eight and small fetches: the rest is still on the broker when it is removed.
@@ -140,7 +148,7 @@ async def test_records_that_vanish_while_the_listener_is_behind_are_said_to_be_g
 
     for partition in (0, 1):
         for first in range(0, 400, 20):  # batches of twenty: the broker sends whole ones
-            batch = [(None, f"{number:05}".ljust(400)) for number in range(first, first + 20)]
+            batch = [(key, f"{number:05}".ljust(400)) for number in range(first, first + 20)]
             produce(kafka, topic, batch, partition=partition)
     async with running(app):
         await until(lambda: app._engines[0].load().records >= 8, what="the buffer is full")

@@ -47,6 +47,13 @@ class Polled:
         return 1
 
 
+class OutOfRange(Polled):
+    """The event that the next record of the partition is not in the log."""
+
+    def error(self) -> KafkaError:  # type: ignore[override]
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET)
+
+
 Step = Callable[[], Any]
 
 
@@ -61,6 +68,7 @@ class ScriptedClient:
         self.assigned: list[list[int]] = []
         self.paused: list[TopicPartition] = []
         self.position_now = 0
+        self.log = (0, 0)
 
     def subscribe(self, topics: Sequence[str], *, on_assign: Step, on_revoke: Step, on_lost: Step) -> None:
         self._on_assign, self._on_revoke = on_assign, on_revoke
@@ -106,6 +114,9 @@ class ScriptedClient:
     def pause(self, partitions: list[ClientPartition]) -> None:
         self.paused += [TopicPartition(p.topic, p.partition) for p in partitions]
 
+    def get_watermark_offsets(self, partition: ClientPartition, timeout: float) -> tuple[int, int]:
+        return self.log
+
     def position(self, partitions: Any) -> Any:
         return [ClientPartition(*ORDERS, self.position_now)]
 
@@ -137,7 +148,8 @@ class Sink:
     def revoked(self, partitions: Sequence[TopicPartition]) -> None:
         self.told.append("revoked")
 
-    def gap(self, gap: Gap) -> None: ...
+    def gap(self, gap: Gap) -> None:
+        self.told.append(gap)
 
     def trouble(self, error: Unavailable | None) -> None:
         self.troubles.append(error)
@@ -153,10 +165,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
     return client
 
 
-def opened(sink: Sink) -> KafkaSource:
-    source = KafkaSource(
-        {}, ["orders"], SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0)), name="billing/orders"
-    )
+def opened(sink: Sink, *, on_out_of_range: str = "stop") -> KafkaSource:
+    policy = SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0), on_out_of_range=on_out_of_range)
+    source = KafkaSource({}, ["orders"], policy, name="billing/orders")
     source.open(sink)
     return source
 
@@ -269,3 +280,29 @@ async def test_partitions_whose_start_is_not_known_yet_are_not_left_to_the_clien
     assert client.assigned[-1] == [7]
     assert sink.told[0] == ("assigned", 7)
     assert isinstance(sink.troubles[0], Unavailable)
+
+
+@pytest.mark.parametrize("choice", ["stop", "earliest"])
+async def test_what_was_polled_before_a_gap_ends_before_the_gap_is_told_or_skipped(
+    client: ScriptedClient, choice: str
+) -> None:
+    """It cannot come again: with a new epoch, or in a stopped partition, it would be dropped."""
+    sink = Sink()
+    client.log = (90, 100)
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(40))
+    client.consumes.put(lambda: [Polled(41), OutOfRange(42)])
+    source = opened(sink, on_out_of_range=choice)
+    await until(lambda: 41 in sink.told, what="the records before the gap are handed over")
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=False)}, 1))
+    await until(lambda: 41 in client.commits, what="the first of them is committed")
+    assert sink.told == [("assigned", 40), 40, 41]
+
+    source.publish(Progress({ORDERS: Committable(1, 42, is_idle=True)}, 2))
+    gap = Gap(ORDERS, 42, 90, 100, is_skipped=choice == "earliest")
+    await until(lambda: gap in sink.told, what="the gap is told")
+    await source.close(5)
+
+    taken_up_anew = ["revoked", ("assigned", 90)] if choice == "earliest" else []
+    assert sink.told[3:] == [*taken_up_anew, gap]
+    assert 42 in client.commits

@@ -88,7 +88,7 @@ class KafkaSource:
         self._next: dict[TopicPartition, int] = {}  # behind the last record handed over
         self._taken_up_at: dict[TopicPartition, int] = {}  # where the epoch began
         self._unresolved: list[ClientPartition] = []
-        self._unplaced: set[TopicPartition] = set()  # out of range, and the broker does not say what there is
+        self._unplaced: set[TopicPartition] = set()  # out of range, and it is not time to go on
         self._paused: set[TopicPartition] = set()  # by the sink, on purpose
         self._handed = self._handed_size = 0
         self._is_quiet = self._is_consuming = False
@@ -211,9 +211,14 @@ class KafkaSource:
         if first is None:
             return
         messages = [first] if most == 1 else self._with_more(first, most)
-        records = [cast("Message", message) for message in messages if self._is_record(message)]
-        if not records:
-            return
+        records = [cast("Message", message) for message in messages if message.error() is None]
+        if records:
+            self._hand_over(records)
+        if len(records) < len(messages):  # afterwards: what was polled before a gap is handled before it
+            for message in messages:
+                self._look_at_event(message)
+
+    def _hand_over(self, records: list[Message]) -> None:
         size = sum(map(len, records))
         for message in records:
             self._next[TopicPartition(message.topic(), message.partition())] = message.offset() + 1
@@ -239,16 +244,15 @@ class KafkaSource:
     def _epoch_of(self, partition: tuple[str | None, int | None]) -> int | None:
         return self._epochs.get(cast("TopicPartition", partition))
 
-    def _is_record(self, message: KafkaMessage) -> bool:
+    def _look_at_event(self, message: KafkaMessage) -> None:
         error = message.error()
         if error is None:
-            return True
+            return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             record = cast("Message", message)  # the event names the partition
             self._out_of_range(TopicPartition(record.topic(), record.partition()))
         else:
             self._on_error(error)
-        return False
 
     def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -469,6 +473,9 @@ class KafkaSource:
         """The next record to read is not in the log: retention passed it, or the topic is another one."""
         if partition not in self._epochs:
             return
+        if not self._has_ended(partition):
+            self._unplaced.add(partition)  # what was polled before cannot come again: it ends first
+            return
         try:
             low, high = self._watermarks(partition)
         except KafkaException as error:
@@ -481,6 +488,11 @@ class KafkaSource:
         if gap.is_skipped:
             self._go_on_at(partition, low if choice == "earliest" else high)
         self._tell(self._sink.gap, gap)
+
+    def _has_ended(self, partition: TopicPartition) -> bool:
+        """Whether everything that was polled of `partition` has."""
+        told = self._progress.offsets.get(partition)
+        return told == (self._epochs[partition], self._next[partition], True)
 
     def _go_on_at(self, partition: TopicPartition, offset: int) -> None:
         """Take the partition up anew: a seek is refused in this state.
