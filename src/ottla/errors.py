@@ -29,10 +29,7 @@ Signal                        what a handler raises to say what shall happen; no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import timedelta
+from datetime import timedelta
 
 
 class OttlaError(Exception):
