@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
+from ottla.kafka.properties import (
+    CLIENT_LOGGER,
+    client_properties,
+    consumer_properties,
+    producer_properties,
+)
 from ottla.settings import Settings
 
 
@@ -134,3 +141,20 @@ def test_librdkafka_takes_the_properties(protocol: str, kafka: dict[str, Any]) -
     producer = refused(Producer, producer_properties(sound))
 
     assert (consumer, producer) == (None, None)
+
+
+def complain(said: str) -> bool:
+    record = logging.LogRecord(CLIENT_LOGGER.name, logging.ERROR, "librdkafka", 0, said, None, None)
+    return bool(CLIENT_LOGGER.filter(record))
+
+
+def test_the_client_says_the_same_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    assert complain("FAIL broker-1: refused (after 0ms in state CONNECT)")
+    assert not complain("FAIL broker-1: refused (after 3ms in state CONNECT, 4 suppressed)")
+    assert complain("FAIL broker-2: refused (after 0ms in state CONNECT)")
+    now += 60
+
+    assert complain("FAIL broker-1: refused (after 1ms in state CONNECT)")
