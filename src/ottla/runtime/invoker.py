@@ -193,10 +193,12 @@ def _contained(function: Callable[[], Any]) -> Any:
 
 
 def _unavailable(error: BaseException) -> Unavailable | None:
-    """The framework's failure that `error` is, or was raised from."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, Unavailable):
-            return seen
-        seen = seen.__cause__
+    """The framework's failure that `error` is, or was raised from. Causes can run in a circle."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if isinstance(current, Unavailable):
+            return current
+        seen.add(id(current))
+        current = current.__cause__
     return None
