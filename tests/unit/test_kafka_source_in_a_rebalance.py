@@ -99,7 +99,7 @@ class ScriptedClient:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [ClientPartition(p.topic, p.partition, self.committed_offset) for p in partitions]
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def list_topics(self, topic: str = "", *, timeout: float) -> None:
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def assign(self, partitions: list[ClientPartition]) -> None:

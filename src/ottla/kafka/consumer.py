@@ -50,6 +50,9 @@ _WAIT_S = 0.005
 _ASK_S = 5.0
 """Time-out of a question to the broker on the poll thread."""
 _ASK_AGAIN_S = 1.0
+_LOOK_TO_JOIN_S = 5.0
+_LOOK_TO_REJOIN_S = 60.0
+"""How long a member without partitions waits before it looks for its topics by itself."""
 _SAY_AGAIN_S = 30.0
 
 
@@ -95,6 +98,8 @@ class KafkaSource:
         self._close_at: float | None = None
         self._has_trouble = False
         self._asked_at = 0.0
+        self._looked_at = time.monotonic()
+        self._has_joined = False
         self._said_at: dict[int, float] = {}
         self._member_id = ""
         self.polled_at = time.monotonic()
@@ -186,6 +191,8 @@ class KafkaSource:
         self._ask_again_where_to_begin()
         if self._has_trouble and now - self._asked_at > _ASK_AGAIN_S:
             self._ask_after_trouble(now)
+        if not self._epochs:
+            self._look_for_topics(now)
         match self._next_step(now):
             case Poll(most):
                 self._poll(most)
@@ -264,6 +271,7 @@ class KafkaSource:
 
     def _on_assign(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """Take partitions up at the offsets that we resolve, not where a default would put them."""
+        self._has_joined = True
         if not self._policy.is_incremental:
             self._unresolved.clear()
         self._unresolved += partitions
@@ -536,6 +544,22 @@ class KafkaSource:
             return
         if all(topic.error is None for topic in metadata.topics.values()):
             self._clear_trouble()
+
+    def _look_for_topics(self, now: float) -> None:
+        """Let the client see its topics, in case its own question was lost.
+
+        librdkafka 2.16 joins only with metadata of its topics. It asks once, and never again
+        when the connection that it asked through is given up, as the one that it began with
+        is. Whoever starts while a cluster wakes up would wait for ever. Only an answer
+        that lists all topics reaches the group.
+        """
+        if now - self._looked_at < (_LOOK_TO_REJOIN_S if self._has_joined else _LOOK_TO_JOIN_S):
+            return
+        self._looked_at = now
+        try:
+            self._consumer.list_topics(timeout=1)
+        except KafkaException:
+            return  # why is told by the client's events
 
     def _clear_trouble(self) -> None:
         if self._has_trouble and not self._unresolved:
