@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -21,21 +23,27 @@ from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource, SourcePolicy
 from ottla.kafka.producer import KafkaProducer
 from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
+from ottla.kafka.topic_limits import TopicLimits
 from ottla.listener import ListenerSpec, Parameters, check, parameters_of
+from ottla.ports import OutboxStatus
 from ottla.records import TopicPartition
 from ottla.runtime.counts import Counts, total
 from ottla.runtime.engine import Engine, EnginePolicy
 from ottla.runtime.invoker import Call, Invoker
 from ottla.runtime.lifecycle import Health, LoopClock, supervise
+from ottla.runtime.relay import Relay
 from ottla.runtime.settlement import Settlement
 from ottla.serde.json import decoder
 from ottla.settings import Settings, load_settings
 from ottla.template import KafkaTemplate
 from ottla.topics import Topic
+from ottla.transaction import Outgoing, Transaction
 
 if TYPE_CHECKING:  # SQLAlchemy is an extra and costs 0.3 s of import: only an app with a database pays it
     from ottla.postgres.database import Database
     from ottla.postgres.inbox import PostgresInbox
+    from ottla.postgres.outbox import PostgresOutbox
+    from ottla.postgres.transactions import PostgresTransactions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +53,10 @@ _PRUNE_EVERY_S = 600.0
 _MOST_THREADS = 32
 _LOOK_S = 5.0
 """How long one look for brokers and topics may take before the reason is told."""
+_LOOK_FOR_LIMITS_S = 1.0
+"""The same for a topic that is sent to for the first time: a request may be waiting."""
+_RELAY_PART = 0.5
+"""Of what is left of the drain bound once the listeners have stopped."""
 
 
 class App:
@@ -68,6 +80,9 @@ class App:
         self._template: KafkaTemplate | None = None
         self._database: Database | None = None
         self._inbox: PostgresInbox | None = None
+        self._outbox: PostgresOutbox | None = None
+        self._transactions: PostgresTransactions | None = None
+        self._relay: Relay | None = None
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
@@ -140,6 +155,36 @@ class App:
             raise WiringError(f"app {self.name!r} has not started: use `async with app:` or `ottla run`")
         return self._template
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One database transaction: what is written and what is sent through it take place together, or not.
+
+        For what no record asks for, such as an HTTP request:
+
+            async with app.transaction() as tx:
+                tx.session.add(order)
+                await tx.send(ORDERS, order.created())
+
+        Commits when the block ends, rolls back when it raises. Events leave after the
+        commit, also when Kafka is away now. It is not idempotent by itself: a request
+        that is made twice writes twice, unless the tables or the caller see to it.
+
+        Raises:
+            WiringError: the app has not started, or has no DATABASE_URL.
+            DatabaseUnavailable: PostgreSQL is to blame. If the answer to the COMMIT was
+                lost, it may have taken place.
+            DatabaseNotMigrated: `ottla db upgrade` has not run.
+        """
+        if self._transactions is None:
+            raise WiringError(
+                f"app {self.name!r} has no transactions: set DATABASE_URL "
+                "(postgresql://user:password@host/name), install ottla[postgres], and start the app first"
+            )
+        async with self._transactions.begin() as transaction:
+            yield transaction
+        if transaction.outgoing.records and self._relay is not None:
+            self._relay.nudge()
+
     # -- running
 
     async def start(self, *, fail_fast: bool | None = None) -> None:
@@ -159,10 +204,11 @@ class App:
         )
         await self._producer.start()
         self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
-        if any(found.transaction for found in parameters):
-            await self._open_database(settings, parameters)
+        joins = []
+        if any(found.transaction for found in parameters) or _may_use_database(settings):
+            joins.append(await self._open_database(settings, parameters))
         admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_S)
-        joins = [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
+        joins += [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
         if settings.fail_fast if fail_fast is None else fail_fast:
             for join in joins:
                 await join.attempt()
@@ -187,6 +233,8 @@ class App:
         await asyncio.gather(*(engine.stop(settings.kafka.drain_s * 0.9) for engine in self._engines))
         self._engines.clear()
         self._sources.clear()
+        if self._relay is not None:
+            await self._relay.stop((deadline - clock()) * _RELAY_PART)
         if self._producer is not None:
             await self._producer.close(deadline - clock())
         if self._database is not None:
@@ -224,7 +272,7 @@ class App:
         reasons = self._health.reasons()
         for task in self._joining:
             if not task.done():
-                reasons.setdefault(task.get_name(), "has not joined its group yet")
+                reasons.setdefault(task.get_name(), "is still looking for what it needs")
         for engine, source in zip(self._engines, self._sources, strict=False):
             if not (engine.has_joined or source.is_member()):
                 reasons.setdefault(engine.name, "has not joined its group yet")
@@ -237,6 +285,21 @@ class App:
     def counts(self) -> Counts:
         """How records ended in this process, up to its stop. Threads may ask."""
         return total(engine.counts() for engine in tuple(self._engines))
+
+    async def outbox(self) -> OutboxStatus:
+        """How many records wait in the outbox of this database, whichever process stored them, and how long.
+
+        Raises:
+            WiringError: the app has not started, or has no DATABASE_URL.
+            Unavailable: the database does not answer.
+        """
+        if self._outbox is None:
+            raise WiringError(f"app {self.name!r} has no outbox: set DATABASE_URL, and start the app first")
+        return await self._outbox.status()
+
+    def outbox_stopped(self) -> list[str]:
+        """Which records of the outbox are refused and hold up their keys; the relaying process knows."""
+        return [] if self._relay is None else self._relay.stopped()
 
     def wanted_topics(self) -> list[str]:
         """The topics that the listeners need on this cluster, their dead-letter topics included.
@@ -291,33 +354,58 @@ class App:
     def _group(self, settings: Settings) -> str:
         return settings.kafka.group_id or self.name
 
-    async def _open_database(self, settings: Settings, parameters: list[Parameters]) -> None:
+    async def _open_database(self, settings: Settings, parameters: list[Parameters]) -> _Join:
+        """The database's parts; the join begins to relay once its tables are there."""
         try:
             from ottla.postgres.database import Database, DatabaseSettings
             from ottla.postgres.inbox import PostgresInbox
+            from ottla.postgres.outbox import PostgresOutbox
+            from ottla.postgres.transactions import PostgresTransactions
         except ImportError as error:
             raise WiringError(f"a listener takes a Transaction: install ottla[postgres] ({error})") from error
+        producer, template = self._producer, self._template
         assert settings.database_url is not None  # noqa: S101  (checked with the wiring)
-        with_thread = [
+        assert producer is not None and template is not None  # noqa: S101, PT018  (start made them)
+        database = self._database = Database(
+            settings.database_url.get_secret_value(),
+            DatabaseSettings(
+                schema=settings.database_schema,
+                connections=settings.database_connections,
+                threads=self._connections_of_threads(settings, parameters),
+                relay=True,
+            ),
+        )
+        await database.open()
+        admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_FOR_LIMITS_S)
+        check = TopicLimits(admin, is_compressed=_is_compressed(producer_properties(settings)))
+
+        def new_outgoing() -> Outgoing:
+            return Outgoing(template, check)
+
+        outbox = self._outbox = PostgresOutbox(database)
+        self._transactions = PostgresTransactions(database, outbox, new_outgoing)
+        relay = self._relay = Relay(f"{self.name} outbox", outbox, producer, on_crash=self._fail)
+        inbox = self._inbox = PostgresInbox(database, new_outgoing, relay.nudge)
+
+        def begin() -> None:
+            relay.start()
+            window = timedelta(days=settings.dedup_window_days)
+            pruning = supervise(
+                self._prune(inbox, window), name=f"{self.name} inbox pruning", on_crash=self._fail
+            )
+            self._tasks.append(pruning)
+
+        return _Join(f"{self.name} database", database.check, begin, self._health)
+
+    def _connections_of_threads(self, settings: Settings, parameters: list[Parameters]) -> int:
+        """Of the bound on connections, those for `def` handlers; one is the relay's."""
+        in_thread = [
             not spec.is_async
             for spec, found in zip(self._specs, parameters, strict=True)
             if found.transaction
         ]
-        connections = settings.database_connections
-        threads = (connections - 1 if all(with_thread) else connections // 2) if any(with_thread) else 0
-        self._database = Database(
-            settings.database_url.get_secret_value(),
-            DatabaseSettings(schema=settings.database_schema, connections=connections, threads=threads),
-        )
-        await self._database.open()
-        self._inbox = PostgresInbox(self._database)
-        self._tasks.append(
-            supervise(
-                self._prune(self._inbox, timedelta(days=settings.dedup_window_days)),
-                name=f"{self.name} inbox pruning",
-                on_crash=self._fail,
-            )
-        )
+        connections = settings.database_connections - 1
+        return (connections - 1 if all(in_thread) else connections // 2) if any(in_thread) else 0
 
     async def _prune(self, inbox: PostgresInbox, window: timedelta) -> None:
         """Forget event ids beyond the dedup window, now and then, each process at its own time."""
@@ -424,6 +512,18 @@ class _Join:
             await asyncio.sleep(exponential_s(failures, first_s=0.2, factor=2, max_s=5))
         self._health.ready(f"{self.name} start")
         self._begin()
+
+
+def _may_use_database(settings: Settings) -> bool:
+    """Whether `App.transaction` can work: nothing declares beforehand that it is used."""
+    url = settings.database_url
+    is_postgres = url is not None and url.get_secret_value().startswith("postgres")
+    return is_postgres and all(find_spec(name) for name in ("sqlalchemy", "psycopg"))
+
+
+def _is_compressed(properties: dict[str, str]) -> bool:
+    names = ("compression.type", "compression.codec")
+    return any(properties.get(name, "none") != "none" for name in names)
 
 
 def _places(spec: ListenerSpec) -> int:

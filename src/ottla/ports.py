@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ottla.core.offsets import Committable
+from ottla.core.outbox import StoredRecord, Wanted
 from ottla.errors import FatalClientError, Unavailable
-from ottla.records import Headers, SendResult, TopicPartition
+from ottla.records import EncodedRecord, Headers, SendResult, TopicPartition
 
 
 class Message(Protocol):
@@ -34,8 +36,7 @@ class Claim(enum.Enum):
 
     FRESH = "fresh"  # never seen: the row is ours, inside our transaction
     DONE = "done"  # its effect is committed
-    DEAD_PENDING = "dead_pending"  # given up; its dead letter may not be written yet: write it again
-    DEAD = "dead"  # given up, its dead letter is acknowledged
+    DEAD = "dead"  # given up, its dead letter is in the outbox or was
     REUSED = "reused"  # seen with other content
 
 
@@ -69,16 +70,50 @@ class Inbox(Protocol):
         """The same for a body that is an ordinary function; blocks the calling thread."""
         ...
 
-    async def bury(self, key: InboxKey) -> Claim:
-        """Claim the event as `dead_pending` before its dead letter is published.
+    async def bury(self, key: InboxKey, letter: EncodedRecord) -> Claim:
+        """Claim the event as dead and store its dead letter in the outbox, in one transaction.
 
-        FRESH or DEAD_PENDING: publish it, then call `buried`. DONE, DEAD: somebody
-        else ended it, publish nothing. REUSED: the row belongs to other content.
+        FRESH: both are stored. REUSED: the row belongs to other content and stays; the
+        letter is stored. DONE, DEAD: somebody else has ended the event, nothing is stored.
         """
         ...
 
-    async def buried(self, key: InboxKey) -> None:
-        """The dead letter is acknowledged: `dead_pending` becomes `dead`."""
+
+class OutboxStatus(NamedTuple):
+    """How much waits in the outbox: rows, counted up to 100,000, and the age of the oldest in seconds."""
+
+    backlog: int
+    oldest_s: float
+
+
+class OutboxSession(Protocol):
+    """The outbox for the one relay that leads. Raises `Unavailable` once it leads no more."""
+
+    async def read(self, wanted: Wanted) -> Sequence[StoredRecord]:
+        """The rows that are wanted `again` and are still there, then the lowest committed others.
+
+        Both by ascending id. Also tells whether we still lead.
+        """
+        ...
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        """Delete the rows of acknowledged records."""
+        ...
+
+
+class Outbox(Protocol):
+    """Records that transactions have stored and a relay sends."""
+
+    def leading(self) -> AbstractAsyncContextManager[OutboxSession]:
+        """Wait until no other relay of this database leads, and lead until the block ends.
+
+        A leader whose process dies or stands still is followed within seconds. One that
+        stood still finds out at its next question.
+        """
+        ...
+
+    async def status(self) -> OutboxStatus:
+        """What waits now. Raises `Unavailable`."""
         ...
 
 

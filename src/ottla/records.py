@@ -87,3 +87,14 @@ class SendResult:
     partition: int
     offset: int
     timestamp_ms: int | None
+
+
+class EncodedRecord(NamedTuple):
+    """A record to be sent, as bytes, under its topic's name on the cluster."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int | None = None
+    """None leaves the choice to the key."""

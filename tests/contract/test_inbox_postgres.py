@@ -28,6 +28,9 @@ class PostgresLedger(Ledger):
     def effects(self) -> list[str]:
         return [event_id for (event_id,) in self._sql.execute("SELECT event_id FROM effect")]
 
+    def letters(self) -> list[bytes]:
+        return [value for (value,) in self._sql.execute("SELECT value FROM ottla.outbox ORDER BY id")]
+
     def grow_old(self, key: InboxKey) -> None:
         self._sql.execute(
             "UPDATE ottla.inbox SET updated_at = now() - interval '8 days' WHERE event_id = %s",

@@ -34,6 +34,16 @@ class Arrow(enum.Enum):
     BEFORE_OFFSET = "before the offset commit"
     AFTER_OFFSET = "after the offset commit"
     REVOKED = "inside revoke"
+    STORED = "after the outbox insert"
+    RELAY_READ = "after the relay has read"
+    RELAY_SENT = "after the relay has sent"
+    RELAY_ACKNOWLEDGED = "after it is acknowledged there"
+    RELAY_DELETED = "after the row is deleted"
+
+    @property
+    def is_of_the_outbox(self) -> bool:
+        """Whether it lies on the road of what a transaction sends."""
+        return self.name.startswith("RELAY_") or self is Arrow.STORED
 
     @property
     def deadly(self) -> int:
@@ -44,6 +54,11 @@ class Arrow(enum.Enum):
     def dead_letters(self) -> int:
         """The fewest dead letters that a right program leaves: one more where it cannot know of the first."""
         return len(POISON) + (self in {Arrow.BURIAL_SENT, Arrow.BURIAL_ACKNOWLEDGED})
+
+    @property
+    def sent_twice(self) -> int:
+        """The fewest events that come a second time, because nobody can know of the first."""
+        return int(self in {Arrow.RELAY_SENT, Arrow.RELAY_ACKNOWLEDGED})
 
     @property
     def redelivered(self) -> int:
@@ -57,6 +72,7 @@ class Mutant(enum.Enum):
     NO_INBOX = "no-inbox"  # the effect without the row
     SPLIT_INBOX = "split-inbox"  # the row in a transaction of its own, before the effect's
     COMMIT_FIRST = "commit-first"  # offsets committed as soon as they are polled
+    DELETE_FIRST = "delete-first"  # the outbox's rows deleted as soon as they are read
 
 
 class Event(BaseModel):

@@ -1,7 +1,7 @@
 """The process that dies: an app with a `tx` listener, whose library is wrapped from outside.
 
 The failpoints hang on seams that the library has anyway: the client's Consumer and
-Producer, the inbox, the producer port. Each worker writes what it sees to a file of its
+Producer, inbox and outbox, the producer port. Each worker writes what it sees to a file of its
 own, in single `write` calls, which survive SIGKILL.
 """
 
@@ -14,19 +14,22 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import confluent_kafka
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 import ottla.kafka.consumer
 import ottla.kafka.producer
 from ottla import App, InPlace, Topic, Transaction
+from ottla.core.outbox import StoredRecord, Wanted
 from ottla.kafka.producer import KafkaProducer
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.inbox import PostgresInbox
+from ottla.postgres.outbox import PostgresOutbox, PostgresOutboxSession
+from ottla.records import EncodedRecord
 from tests.crash.story import POISON, STRAGGLER, Arrow, Event, Mutant
 
 
@@ -124,12 +127,13 @@ class MortalConsumer(confluent_kafka.Consumer):
 
 
 class MortalProducer(confluent_kafka.Producer):
-    """The client's producer: the deadly dead letter is written, and the library does not know it yet."""
+    """The client's producer: the deadly record is written, and the library does not know it yet."""
 
     def produce(self, topic: str, *, on_delivery: Callable[..., None], **record: Any) -> None:  # type: ignore[override]
         def delivered(error: Any, message: confluent_kafka.Message) -> None:
             if error is None and _is_deadly(message.value()):
                 fate.reach(Arrow.BURIAL_SENT)
+                fate.reach(Arrow.RELAY_SENT)
             on_delivery(error, message)
 
         super().produce(topic, on_delivery=delivered, **record)
@@ -193,7 +197,37 @@ async def mortal_send(producer: KafkaProducer, topic: str, **record: Any) -> Any
     result = await send(producer, topic, **record)
     if _is_deadly(record["value"]):
         fate.reach(Arrow.BURIAL_ACKNOWLEDGED)
+        fate.reach(Arrow.RELAY_ACKNOWLEDGED)
     return result
+
+
+put, read, delete = PostgresOutbox.put, PostgresOutboxSession.read, PostgresOutboxSession.delete
+relayed: dict[int, bytes | None] = {}
+
+
+def mortal_put(outbox: PostgresOutbox, connection: Connection, records: Sequence[EncodedRecord]) -> None:
+    """The outbox's insert, with an arrow between it and the commit."""
+    put(outbox, connection, records)
+    if any(_is_deadly(record.value) for record in records):
+        fate.reach(Arrow.STORED)
+
+
+async def mortal_read(session: PostgresOutboxSession, wanted: Wanted) -> list[StoredRecord]:
+    """The relay's reading, with the bug that CRASH_MUTANT asks for, and an arrow behind it."""
+    records = await read(session, wanted)
+    if records and fate.mutant is Mutant.DELETE_FIRST:
+        await delete(session, [record.id for record in records])
+    relayed.update((record.id, record.value) for record in records)
+    if any(_is_deadly(record.value) for record in records):
+        fate.reach(Arrow.RELAY_READ)
+    return records
+
+
+async def mortal_delete(session: PostgresOutboxSession, ids: Sequence[int]) -> None:
+    """The relay's deletion, with an arrow behind it."""
+    await delete(session, ids)
+    if any(_is_deadly(relayed[id_]) for id_ in ids):
+        fate.reach(Arrow.RELAY_DELETED)
 
 
 def wrap() -> None:
@@ -203,19 +237,24 @@ def wrap() -> None:
         (ottla.kafka.producer, "Producer", MortalProducer),
         (PostgresInbox, "once", mortal_once),
         (KafkaProducer, "send", mortal_send),
+        (PostgresOutbox, "put", mortal_put),
+        (PostgresOutboxSession, "read", mortal_read),
+        (PostgresOutboxSession, "delete", mortal_delete),
     ):
         setattr(owner, name, wrapped)
 
 
 app = App(os.environ["CRASH_GROUP"])
+HANDLED = Topic(f"{os.environ['CRASH_TOPIC']}-handled", Event, key=lambda event: str(event.number))
 
 
 @app.listener(Topic(os.environ["CRASH_TOPIC"], Event), retry=InPlace(attempts=2, first_s=0.01, max_s=0.01))
 async def handle(event: Event, tx: Transaction) -> None:
-    """One row for each call that is committed: no constraint hides a second one."""
+    """One row and one event for each call that is committed: no constraint hides a second one."""
     if event.number == STRAGGLER and fate.arrow is Arrow.AFTER_OFFSET:
         await asyncio.Event().wait()
     await tx.session.execute(text("INSERT INTO effect VALUES (:number)"), {"number": event.number})
+    await tx.send(HANDLED, event)
     if event.number in POISON:
         raise ValueError(f"event {event.number} is poison")
 

@@ -21,6 +21,7 @@ from ottla.errors import DatabaseUnavailable, DeadLetter
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.database import Database, DatabaseSettings
 from ottla.postgres.inbox import PostgresInbox
+from ottla.records import EncodedRecord, Headers
 from ottla.transaction import Transaction
 from tests.support.tcp_proxy import TcpProxy
 
@@ -198,16 +199,20 @@ async def test_a_commit_whose_answer_was_lost_in_a_thread_is_found_done(
     assert count(sql) == 1
 
 
-async def test_a_burial_whose_answer_was_lost_is_found_pending(
-    behind_proxy: Database, proxy: TcpProxy
+async def test_a_burial_whose_answer_was_lost_is_found_with_one_letter(
+    behind_proxy: Database, proxy: TcpProxy, sql: psycopg.Connection
 ) -> None:
+    letter = EncodedRecord("orders-billing-dlt", b"key", b"value", Headers())
     inbox = PostgresInbox(behind_proxy)
     proxy.lose_the_answer_to(COMMIT)
 
     with pytest.raises(DatabaseUnavailable):
-        await inbox.bury(KEY)
+        await inbox.bury(KEY, letter)
 
-    assert await inbox.bury(KEY) is Claim.DEAD_PENDING
+    assert await inbox.bury(KEY, letter) is Claim.DEAD
+    assert sql.execute("SELECT topic, value FROM ottla.outbox").fetchall() == [
+        ("orders-billing-dlt", b"value")
+    ]
 
 
 async def test_closing_waits_for_no_answer_of_a_database_that_hangs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -132,6 +133,23 @@ async def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
     assert await check(database_url) is None
 
 
+async def test_an_event_whose_dead_letter_was_not_acknowledged_comes_again_after_the_upgrade(
+    migrated: str, sql: psycopg.Connection
+) -> None:
+    sql.execute("DROP TABLE ottla.outbox")  # back to the tables of version 1
+    sql.execute("ALTER TABLE ottla.inbox DROP CONSTRAINT inbox_status_check")
+    sql.execute("ALTER TABLE ottla.inbox ADD CHECK (status IN ('done', 'dead_pending', 'dead'))")
+    sql.execute("UPDATE ottla.schema_version SET version_num = '0001'")
+    for status in ("done", "dead_pending", "dead"):
+        sql.execute("INSERT INTO ottla.inbox VALUES ('billing', %s, %s, %s)", [status, b"d" * 32, status])
+
+    version = upgrade(migrated)
+
+    assert version == SCHEMA_VERSION
+    assert sorted(sql.execute("SELECT event_id FROM ottla.inbox").fetchall()) == [("dead",), ("done",)]
+    assert await check(migrated) is None
+
+
 async def test_tables_of_a_later_version_serve_this_one_and_are_left_alone(
     migrated: str, sql: psycopg.Connection
 ) -> None:
@@ -149,8 +167,8 @@ def test_pruning_reads_an_index_and_not_the_table(migrated: str, sql: psycopg.Co
     sql.execute("ANALYZE ottla.inbox")
 
     plan = sql.execute(
-        "EXPLAIN SELECT ctid FROM ottla.inbox WHERE status <> 'dead_pending' "
-        "AND updated_at < now() - interval '7 days' ORDER BY updated_at LIMIT 1000 FOR UPDATE SKIP LOCKED"
+        "EXPLAIN SELECT ctid FROM ottla.inbox WHERE updated_at < now() - interval '7 days' "
+        "ORDER BY updated_at LIMIT 1000 FOR UPDATE SKIP LOCKED"
     ).fetchall()
 
     assert "inbox_ended" in str(plan)
@@ -163,11 +181,20 @@ def test_the_commands_upgrade_and_tell_the_state(database_url: str, monkeypatch:
     before = CliRunner().invoke(app, ["status"])
     upgraded = CliRunner().invoke(app, ["upgrade"])
     after = CliRunner().invoke(app, ["status"])
+    with psycopg.connect(database_url, autocommit=True) as sql:
+        sql.execute(
+            "INSERT INTO ottla.outbox (stripe, topic, headers) "
+            "VALUES (1, 'orders', '[]'), (1, 'orders', '[]')"
+        )
+    waiting = CliRunner().invoke(app, ["outbox"])
 
     assert (before.exit_code, upgraded.exit_code, after.exit_code) == (1, 0, 0)
     assert "ottla db upgrade" in before.output
-    assert "version 1" in upgraded.output
+    assert f"version {SCHEMA_VERSION}" in upgraded.output
     assert "ready" in after.output
+    assert re.fullmatch(
+        r"orders: 2 records, the oldest for \d\.\d s\noutbox: backlog=2 oldest_s=\d\.\d\n", waiting.output
+    )
 
 
 @pytest.mark.parametrize(

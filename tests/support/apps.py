@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from ottla.app import App
@@ -16,6 +17,11 @@ from ottla.settings import Settings, load_settings
 from tests.support.kafka_server import Kafka
 
 DEADLINE_S = 30.0
+NO_COORDINATOR_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 
 def settings_for(kafka: Kafka, **environment: str) -> Settings:
@@ -43,9 +49,9 @@ async def running(*apps: App) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], Any], *, what: str, within_s: float = DEADLINE_S) -> None:
-    """Let the event loop turn until `condition` holds; fails with `what` after `within_s`."""
+    """Let the event loop turn until `condition` holds, which may be awaited; else fails with `what`."""
     deadline = time.monotonic() + within_s
-    while not condition():
+    while not (await found if inspect.isawaitable(found := condition()) else found):
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
         await asyncio.sleep(0.01)
 
@@ -74,10 +80,19 @@ def produce(
     options: dict[str, Any] = {} if partition is None else {"partition": partition}
     if timestamp_ms is not None:
         options["timestamp"] = timestamp_ms
+    failures: list[str] = []
+
+    def delivered(error: KafkaError | None, _: KafkaMessage) -> None:
+        if error is not None:
+            failures.append(error.str())
+
     for key, value in records:
-        producer.produce(topic, key=key, value=value, headers=list(headers or ()), **options)
+        producer.produce(
+            topic, key=key, value=value, headers=list(headers or ()), on_delivery=delivered, **options
+        )
         producer.poll(0)
     assert producer.flush(DEADLINE_S) == 0, f"{topic}: not every record was acknowledged"
+    assert not failures, f"{topic}: not every record was acknowledged: {failures[0]}"
 
 
 def read_all(kafka: Kafka, topic: str) -> list[KafkaMessage]:
@@ -108,7 +123,19 @@ def committed(kafka: Kafka, group: str, topic: str) -> Mapping[int, int]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": group})
     try:
         numbers = consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
-        answers = consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=DEADLINE_S)
+        answers = _committed(consumer, [TopicPartition(topic, n) for n in numbers])
         return {answer.partition: answer.offset for answer in answers if answer.offset >= 0}
     finally:
         consumer.close()
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """As the coordinator says, once a broker that has just started has found out who that is."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return consumer.committed(partitions, timeout=DEADLINE_S)
+        except KafkaException as error:
+            if error.args[0].code() not in NO_COORDINATOR_YET or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

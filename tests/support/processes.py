@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Service:
-    """One running `ottla run`, and what it has said."""
+    """A running process, and what it has said."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -55,7 +55,23 @@ def service(
     app: str, folder: Path, *arguments: str, environment: Mapping[str, str | None]
 ) -> Iterator[Service]:
     """`ottla run app` in a process of its own, killed at the end if it still runs."""
-    log = folder / f"{app.replace(':', '-')}-{len(list(folder.iterdir()))}.log"
+    command = ["-c", "from ottla.cli.main import main; main()", "run", app, *arguments]
+    with _python(command, app.replace(":", "-"), folder, environment) as process:
+        yield process
+
+
+@contextmanager
+def program(module: str, folder: Path, *, environment: Mapping[str, str | None]) -> Iterator[Service]:
+    """`python -m module` in a process of its own, killed at the end if it still runs."""
+    with _python(["-m", module], module, folder, environment) as process:
+        yield process
+
+
+@contextmanager
+def _python(
+    command: list[str], name: str, folder: Path, environment: Mapping[str, str | None]
+) -> Iterator[Service]:
+    log = folder / f"{name}-{len(list(folder.iterdir()))}.log"
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -64,7 +80,7 @@ def service(
     given = {name: value for name, value in environment.items() if value is not None}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from ottla.cli.main import main; main()", "run", app, *arguments],
+            [sys.executable, *command],
             cwd=ROOT,
             env={**inherited, "OTTLA_CONFIG": "/dev/null", **given},
             stdin=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(dev)
 app.command()(config)
-app.add_typer(db, name="db", help="The tables of inbox and effects in PostgreSQL.")
+app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
 
 
 def _print_version(*, wanted: bool) -> None:

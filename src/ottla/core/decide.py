@@ -17,7 +17,7 @@ class Ended(enum.Enum):
     """Outcomes that need nothing further: the record is done."""
 
     SUCCEEDED = "succeeded"
-    DUPLICATE = "duplicate"  # the inbox has its effect, or its acknowledged dead letter
+    DUPLICATE = "duplicate"  # the inbox has its effect, or knows that it was given up
     SKIPPED = "skipped"  # the handler raised Skip
 
 
@@ -30,7 +30,6 @@ class Reason(enum.Enum):
     UNDECODABLE = "undecodable"
     REUSED_ID = "event id reused with other content"
     WINDOW_FULL = "retries cut short: the uncommitted window is full"
-    INTERRUPTED_BURIAL = "given up earlier, dead letter not acknowledged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,10 @@ def _failure(error: BaseException) -> tuple[tuple[str, bytes], ...]:
 def without_stack(headers: Headers) -> Headers:
     """A dead letter's headers without its stack trace, for a record that was refused as too large.
 
-    An earlier stack trace stays: a replayed record brought it along.
+    An earlier stack trace stays: a replayed record brought it along. The same headers
+    where there is none.
     """
-    ours = max(at for at, (name, _) in enumerate(headers) if name == _STACK_HEADER)
+    ours = max((at for at, (name, _) in enumerate(headers) if name == _STACK_HEADER), default=len(headers))
     return Headers((*headers[:ours], *headers[ours + 1 :]))
 
 

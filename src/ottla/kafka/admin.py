@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from ottla.errors import (
     AuthenticationFailed,
@@ -31,6 +31,7 @@ from ottla.kafka.properties import CLIENT_LOGGER
 
 _TURN_S = 0.5
 _DESCRIBE_S = 2.0
+_LIMITS_S = 0.5
 _KNOWN_S = 0.02
 
 
@@ -57,6 +58,15 @@ class KafkaAdmin:
             with _given_up_afterwards() as given_up:
                 return await asyncio.to_thread(self._partitions, sorted(set(topics)), given_up)
 
+    async def largest_batch(self, topic: str) -> int | None:
+        """The `max.message.bytes` of `topic`; None where the cluster does not tell us.
+
+        Raises as `partitions` does.
+        """
+        async with self._turn:
+            with _given_up_afterwards() as given_up:
+                return await asyncio.to_thread(self._largest_batch, topic, given_up)
+
     async def create_topics(self, topics: Mapping[str, int]) -> None:
         """Create those of `topics` (name: partitions) that are missing; replication as the broker has it."""
         async with self._turn:
@@ -69,6 +79,16 @@ class KafkaAdmin:
         if absent := [topic for topic in topics if topic not in known]:
             raise self._why_absent(client, absent)
         return {topic: known[topic] for topic in topics}
+
+    def _largest_batch(self, topic: str, given_up: threading.Event) -> int | None:
+        self._partitions([topic], given_up)
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        client = self._client()
+        try:
+            (answer,) = client.describe_configs([resource], request_timeout=_LIMITS_S).values()
+            return int(answer.result()["max.message.bytes"].value)
+        except (KafkaException, KeyError):  # no DESCRIBE_CONFIGS, or the embedded broker
+            return None
 
     def _client(self) -> AdminClient:
         """A client of this call alone, so that its events are this call's."""

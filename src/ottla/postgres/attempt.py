@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -9,10 +10,13 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from ottla.errors import DatabaseUnavailable, Unavailable
 from ottla.postgres.database import FAILURE, driver_of
 from ottla.postgres.failures import is_transient
+from ottla.postgres.outbox import PostgresOutbox
+from ottla.records import EncodedRecord
 
 
 class Attempt:
@@ -23,7 +27,7 @@ class Attempt:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._driver = driver_of(connection)
         connection.info.pop(FAILURE, None)
         self._transaction = connection.begin()
@@ -45,7 +49,7 @@ class Attempt:
             )
         if self._is_aborted():
             # PostgreSQL answers COMMIT with a silent rollback here.
-            raise self._connection.info.get(FAILURE) or RuntimeError(
+            raise self.connection.info.get(FAILURE) or RuntimeError(
                 "a statement of the handler failed, and the handler went on"
             )
 
@@ -54,10 +58,10 @@ class Attempt:
     ) -> None:
         if error is not None and not isinstance(error, Exception):
             # Cancelled or interrupted: wait for nobody. PostgreSQL rolls back what loses its connection.
-            self._connection.invalidate()
+            self.connection.invalidate()
             return
         was_aborted = self._is_aborted() or not self._transaction.is_active
-        failure = None if self._connection.invalidated else self._connection.info.get(FAILURE)
+        failure = None if self.connection.invalidated else self.connection.info.get(FAILURE)
         is_dead = not self._roll_back()
         if error is None or isinstance(error, Unavailable):
             return
@@ -76,9 +80,23 @@ class Attempt:
     def _roll_back(self) -> bool:
         """Whether the connection is still sound; one that is not is thrown away."""
         try:
-            self._connection.rollback()
+            self.connection.rollback()
         except (psycopg.Error, SQLAlchemyError):
-            self._connection.invalidate()
-        if self._driver.closed and not self._connection.invalidated:
-            self._connection.invalidate()
-        return not self._connection.invalidated
+            self.connection.invalidate()
+        if self._driver.closed and not self.connection.invalidated:
+            self.connection.invalidate()
+        return not self.connection.invalidated
+
+
+def flush_and_commit(
+    attempt: Attempt, session: Session, outbox: PostgresOutbox, records: Sequence[EncodedRecord]
+) -> None:
+    """End a transaction well: what the session holds, then what is to be sent, then COMMIT.
+
+    The outbox comes last, because its locks are held until the commit.
+    """
+    attempt.require_whole()
+    session.commit()  # flushes; the transaction is not the session's to commit
+    attempt.require_whole()
+    outbox.put(attempt.connection, records)
+    attempt.commit()

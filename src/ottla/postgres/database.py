@@ -16,14 +16,18 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from ottla.errors import DatabaseNotMigrated, DatabaseUnavailable, SettingsError, WiringError
 from ottla.postgres.failures import of_our_own
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of the tables that this code needs; later versions only add to them."""
 
 VERSION_TABLE = "schema_version"
+
+_SHORTEST_RELAY_IDLE_S = 1.0
+"""Twice as long as one that waits for the lead is silent."""
 
 FAILURE = "ottla_failure"
 """Where a connection's `info` keeps the last error that a statement on it met."""
@@ -35,28 +39,44 @@ Driver = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 class DatabaseSettings:
     """How Ottla uses its database.
 
-    `connections` bounds the whole process; `threads` of them serve `def` handlers,
-    the rest everything else. `lock_timeout_s` and `idle_in_transaction_s` end what
-    waits for, or holds, the row of a process that stands still: a group gives its
-    records to others after the session time-out (45 s), and they wait behind it.
-    `unanswered_s` ends a connection whose peer acknowledges nothing.
+    `connections` bounds the whole process; `threads` of them serve `def` handlers, one
+    the relay of the outbox where there is one (`relay`), the rest everything else.
+    `lock_timeout_s` and `idle_in_transaction_s` end what waits for, or holds, the row of
+    a process that stands still: a group gives its records to others after the session
+    time-out (45 s), and they wait behind it. `unanswered_s` ends a connection whose peer
+    acknowledges nothing.
     """
 
     schema: str = "ottla"
     connections: int = 8
     threads: int = 0
+    relay: bool = False
     connect_timeout_s: int = 5
     lock_timeout_s: float = 30
     idle_in_transaction_s: float = 60
     unanswered_s: float = 15
+    relay_idle_s: float = 10
+    """How long the leading relay may stand still before PostgreSQL ends its session, and its lead."""
+
+    @property
+    def shared(self) -> int:
+        """The connections of the event loop's pool."""
+        return self.connections - self.threads - self.relay
 
     def __post_init__(self) -> None:
         problems = []
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self.schema):
             problems.append(f"database schema {self.schema!r} is not a plain lower-case PostgreSQL name")
-        if not 0 <= self.threads < self.connections:
+        if self.relay_idle_s < _SHORTEST_RELAY_IDLE_S:
+            problems.append(
+                f"relay_idle_s={self.relay_idle_s:g} must be at least {_SHORTEST_RELAY_IDLE_S:g}: "
+                "who waits for the lead would be taken for one that stands still"
+            )
+        if self.threads < 0 or self.shared < 1:
+            relay = " and one for the outbox" if self.relay else ""
             problems.append(
                 f"{self.connections} database connections leave none beside {self.threads} for `def` handlers"
+                f"{relay}: raise DATABASE_CONNECTIONS"
             )
         if problems:
             raise SettingsError(tuple(problems))
@@ -77,9 +97,9 @@ class Database:
 
     async def open(self) -> None:
         """Make room for connections; none is made yet."""
-        bound, threads = self.settings.connections, self.settings.threads
-        options = _engine_options(self.settings)
-        self._engine = create_async_engine(self._url, pool_size=bound - threads, **options)
+        threads = self.settings.threads
+        options = _pool_options(self.settings)
+        self._engine = create_async_engine(self._url, pool_size=self.settings.shared, **options)
         _watch(self._engine.sync_engine)
         if threads:
             self._thread_engine = create_engine(self._url, pool_size=threads, **options)
@@ -128,6 +148,28 @@ class Database:
             with self._in_use(connection.sync_connection):
                 yield connection
         finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def relay_connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection outside the pool, whose session ends when it is idle for `relay_idle_s`.
+
+        Every statement on it commits by itself. The session's locks end with the block.
+        """
+        if self._engine is None:
+            raise DatabaseUnavailable("the connections to PostgreSQL are closed")
+        idle_ms = f"{self.settings.relay_idle_s * 1000:.0f}"
+        options = _engine_options(self.settings, f"-c idle_session_timeout={idle_ms}")
+        engine = create_async_engine(
+            self._url, poolclass=NullPool, **{**options, "isolation_level": "AUTOCOMMIT"}
+        )
+        with our_own("connecting to PostgreSQL"):
+            connection = await engine.connect()
+        try:
+            with self._in_use(connection.sync_connection):
+                yield connection
+        finally:
+            await connection.invalidate()  # says goodbye to nobody: quick also when PostgreSQL hangs
             await connection.close()
 
     @contextmanager
@@ -195,10 +237,16 @@ def schema_version(connection: Connection, schema: str) -> int:
     return version
 
 
-def _engine_options(settings: DatabaseSettings) -> dict[str, Any]:
+def _pool_options(settings: DatabaseSettings) -> dict[str, Any]:
     return {
+        **_engine_options(settings),
         "max_overflow": 0,
         "pool_timeout": None,  # the listener holds a place for who waits: no error for waiting
+    }
+
+
+def _engine_options(settings: DatabaseSettings, more: str = "") -> dict[str, Any]:
+    return {
         "pool_reset_on_return": None,  # every transaction is ended by who began it
         "isolation_level": "READ COMMITTED",
         "hide_parameters": True,  # errors carry no payload
@@ -211,7 +259,7 @@ def _engine_options(settings: DatabaseSettings) -> dict[str, Any]:
             "tcp_user_timeout": int(settings.unanswered_s * 1000),
             # Sent with the start of the connection: no round trip.
             "options": f"-c lock_timeout={settings.lock_timeout_s * 1000:.0f} "
-            f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_s * 1000:.0f}",
+            f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_s * 1000:.0f} {more}",
         },
     }
 

@@ -22,9 +22,11 @@ from sqlalchemy.util import await_
 
 from ottla.errors import DatabaseUnavailable
 from ottla.ports import Claim, InboxKey
-from ottla.postgres.attempt import Attempt
+from ottla.postgres.attempt import Attempt, flush_and_commit
 from ottla.postgres.database import Database, driver_of, our_own
-from ottla.transaction import Transaction
+from ottla.postgres.outbox import PostgresOutbox
+from ottla.records import EncodedRecord
+from ottla.transaction import Outgoing, Transaction
 
 Row = Mapping[str, Any]
 
@@ -38,41 +40,49 @@ _PRUNED_BETWEEN = 3
 class PostgresInbox:
     """`ports.Inbox` on PostgreSQL. Safe to share between tasks, `once_in_thread` between threads."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self,
+        database: Database,
+        new_outgoing: Callable[[], Outgoing] = Outgoing,
+        on_stored: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
+        self._outbox = PostgresOutbox(database)
+        self._new_outgoing = new_outgoing
+        self._on_stored = on_stored
         self._sql = _Statements(database.settings.schema)
 
     async def once(self, key: InboxKey, body: Callable[[Transaction], Awaitable[Any]]) -> Claim:
         """As `ports.Inbox.once`; the body's transaction has an `AsyncSession`."""
         async with self._database.connection() as connection:
             session = AsyncSession(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
-            transaction = Transaction(session, key.event_id)
-            return await connection.run_sync(
-                self._once, key, session.sync_session, lambda: await_(body(transaction))
+            transaction = Transaction(session, key.event_id, self._new_outgoing())
+            claim = await connection.run_sync(
+                self._once, key, session.sync_session, transaction.outgoing, lambda: await_(body(transaction))
             )
+        if transaction.outgoing.records:
+            self._on_stored()
+        return claim
 
     def once_in_thread(self, key: InboxKey, body: Callable[[Transaction[Session]], Any]) -> Claim:
         """As `ports.Inbox.once_in_thread`; the body's transaction has a `Session`."""
         with self._database.connection_in_thread() as connection:
             session = Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False)
-            return self._once(connection, key, session, lambda: body(Transaction(session, key.event_id)))
+            transaction = Transaction(session, key.event_id, self._new_outgoing())
+            return self._once(connection, key, session, transaction.outgoing, lambda: body(transaction))
 
-    async def bury(self, key: InboxKey) -> Claim:
+    async def bury(self, key: InboxKey, letter: EncodedRecord) -> Claim:
         """As `ports.Inbox.bury`."""
         async with self._database.connection() as connection:
-            return await connection.run_sync(self._bury, key)
-
-    async def buried(self, key: InboxKey) -> None:
-        """As `ports.Inbox.buried`."""
-        async with self._database.connection() as connection:
-            await connection.run_sync(self._buried, key)
+            claim = await connection.run_sync(self._bury, key, letter)
+        self._on_stored()
+        return claim
 
     async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
         """Forget events that ended longer ago than `older_than`; returns how many.
 
         In transactions of `batch` rows, so that no lock is held for long; several
-        processes may prune at once. A `dead_pending` row stays: its dead letter is not
-        known to be written.
+        processes may prune at once.
         """
         pruned = 0
         while True:
@@ -86,32 +96,31 @@ class PostgresInbox:
     # greenlet of SQLAlchemy on an asynchronous one.
 
     def _once(
-        self, connection: Connection, key: InboxKey, session: Session, body: Callable[[], Any]
+        self,
+        connection: Connection,
+        key: InboxKey,
+        session: Session,
+        outgoing: Outgoing,
+        body: Callable[[], Any],
     ) -> Claim:
         try:
             with Attempt(connection) as attempt:
                 claim = self._claim(connection, key, Claim.DONE)
                 if claim is Claim.FRESH:
                     body()
-                    attempt.require_whole()
-                    session.commit()  # flushes; the transaction is not the session's to commit
-                    attempt.commit()
+                    flush_and_commit(attempt, session, self._outbox, outgoing.records)
                 return claim
         finally:
             session.close()
 
-    def _bury(self, connection: Connection, key: InboxKey) -> Claim:
+    def _bury(self, connection: Connection, key: InboxKey, letter: EncodedRecord) -> Claim:
         with Attempt(connection) as attempt:
-            claim = self._claim(connection, key, Claim.DEAD_PENDING)
-            if claim is Claim.FRESH:
+            claim = self._claim(connection, key, Claim.DEAD)
+            if claim in {Claim.FRESH, Claim.REUSED}:
+                self._outbox.put(connection, [letter])
                 with our_own("committing to the inbox"):
                     attempt.commit()
             return claim
-
-    def _buried(self, connection: Connection, key: InboxKey) -> None:
-        with Attempt(connection) as attempt, our_own("writing to the inbox"):
-            connection.execute(self._sql.buried, _row(key, Claim.DEAD))
-            attempt.commit()
 
     def _prune_batch(self, connection: Connection, older_than: timedelta, batch: int) -> int:
         with Attempt(connection) as attempt, our_own("pruning the inbox"):
@@ -146,13 +155,9 @@ class _Statements:
             "ON CONFLICT (listener, event_id) DO NOTHING RETURNING 1"
         )
         self.read = text(f"SELECT status, digest FROM {inbox} WHERE {mine}")
-        self.buried = text(
-            f"UPDATE {inbox} SET status = :status, updated_at = now() "
-            f"WHERE {mine} AND digest = :digest AND status = 'dead_pending'"
-        )
         self.prune = text(
             f"DELETE FROM {inbox} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {inbox} "
-            "WHERE status <> 'dead_pending' AND updated_at < now() - CAST(:older_than AS interval) "
+            "WHERE updated_at < now() - CAST(:older_than AS interval) "
             "ORDER BY updated_at LIMIT :batch FOR UPDATE SKIP LOCKED))"
         )
 

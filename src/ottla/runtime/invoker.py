@@ -154,11 +154,6 @@ class Invoker:
         match claim:
             case Claim.FRESH:
                 return Ended.SUCCEEDED
-            case Claim.DEAD_PENDING:
-                error = DeadLetter(
-                    "an earlier owner gave this event up and did not see its dead letter acknowledged"
-                )
-                return GivenUp(error, Reason.INTERRUPTED_BURIAL)
             case Claim.REUSED:
                 raise EventIdReused(f"event id {key.event_id!r} was seen before with another key or value")
             case _:

@@ -3,8 +3,8 @@
 The order is the promise: publish, await the acknowledgement, then the engine marks the
 record done. A process that dies in between leaves the record uncommitted, and whoever
 gets it next writes the dead letter again; it is never the other way round. With an inbox
-the row says `dead_pending` before the dead letter is published and `dead` after its
-acknowledgement, so that an effect and a dead letter of one event exclude each other.
+one transaction claims the event as dead and stores the dead letter in the outbox, so an
+effect and a dead letter of one event exclude each other, and the relay sends it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ottla.core.decide import Bury
 from ottla.core.headers import Origin, dead_letter_headers, without_stack
 from ottla.errors import RecordTooLarge
 from ottla.ports import Claim, Inbox, RecordProducer
-from ottla.records import Headers
+from ottla.records import EncodedRecord
 from ottla.runtime.assignment import Delivery
 from ottla.runtime.invoker import inbox_key
 
@@ -47,7 +47,7 @@ class Settlement:
         self._inbox = inbox
 
     async def bury(self, delivery: Delivery, decision: Bury) -> None:
-        """Return once the dead letter is acknowledged, or somebody else has ended the record.
+        """Return once the dead letter is acknowledged or stored, or somebody else has ended the record.
 
         May write the dead letter twice, when the process died or the answer was lost before.
 
@@ -55,42 +55,45 @@ class Settlement:
             SendFailed: it was not acknowledged.
             Unavailable: the inbox cannot be asked.
         """
+        letter = self._letter(delivery, decision)
         if self._inbox is None:
-            await self._publish(delivery, decision)
+            await self._publish(letter)
             return
-        key = inbox_key(self._listener, delivery)
-        match await self._inbox.bury(key):
-            case Claim.FRESH | Claim.DEAD_PENDING:
-                await self._publish(delivery, decision)
-                await self._inbox.buried(key)
-            case Claim.REUSED:  # the row belongs to other content, which keeps it
-                await self._publish(delivery, decision)
-            case claim:
-                _log.info(
-                    "%s: %s was ended elsewhere (%s); no dead letter", self._listener, delivery, claim.value
-                )
+        claim = await self._inbox.bury(inbox_key(self._listener, delivery), letter)
+        if claim in {Claim.DONE, Claim.DEAD}:
+            _log.info(
+                "%s: %s was ended elsewhere (%s); no dead letter", self._listener, delivery, claim.value
+            )
 
-    async def _publish(self, delivery: Delivery, decision: Bury) -> None:
+    def _letter(self, delivery: Delivery, decision: Bury) -> EncodedRecord:
+        """The dead letter, to the partition of the same number where it exists, as Spring does; else by key.
+
+        The key decides as well once a burial has failed: the topic may have come back with
+        fewer partitions.
+        """
         message = delivery.message
         timestamp_type, timestamp_ms = message.timestamp()
         origin = Origin(*delivery.state.partition, delivery.offset, timestamp_ms, timestamp_type, self._group)
-        headers = dead_letter_headers(delivery.headers, origin, decision.reason, decision.error)
-        try:
-            await self._send(delivery, headers)
-        except RecordTooLarge:
-            await self._send(delivery, without_stack(headers))
-
-    async def _send(self, delivery: Delivery, headers: Headers) -> None:
-        """To the partition of the same number where it exists, as Spring does; else the key decides.
-
-        It decides as well once a burial has failed: the topic may have come back with fewer partitions.
-        """
-        message = delivery.message
         number, count = delivery.state.partition.partition, self._partitions.get(self._topic, 0)
-        await self._producer.send(
+        return EncodedRecord(
             self._topic,
             key=message.key(),
             value=message.value(),
-            headers=headers,
+            headers=dead_letter_headers(delivery.headers, origin, decision.reason, decision.error),
             partition=number if number < count and not delivery.burials else None,
+        )
+
+    async def _publish(self, letter: EncodedRecord) -> None:
+        try:
+            await self._send(letter)
+        except RecordTooLarge:
+            await self._send(letter._replace(headers=without_stack(letter.headers)))
+
+    async def _send(self, letter: EncodedRecord) -> None:
+        await self._producer.send(
+            letter.topic,
+            key=letter.key,
+            value=letter.value,
+            headers=letter.headers,
+            partition=letter.partition,
         )

@@ -114,9 +114,11 @@ class Settings(BaseModel):
     database_url: SecretStr | None = Field(
         default=None, description="PostgreSQL of inbox and effects: postgresql://user:password@host/name"
     )
-    database_connections: Count = Field(default=8, description="connections per process")
+    database_connections: Annotated[int, Field(ge=2, le=10_000)] = Field(
+        default=8, description="connections per process, one of them for the outbox"
+    )
     database_schema: str = Field(
-        default="ottla", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="schema of the inbox's tables"
+        default="ottla", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="schema of Ottla's tables"
     )
     dedup_window_days: float = Field(
         default=7, gt=0, le=3650, allow_inf_nan=False, description="how long event ids are remembered"

@@ -16,6 +16,7 @@ ALLOWED_IMPORTS = {
     "dataclasses",
     "enum",
     "hashlib",
+    "zlib",
     "math",
     "ottla",
     "traceback",

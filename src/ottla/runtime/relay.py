@@ -1,0 +1,184 @@
+"""Sends what transactions have stored in the outbox, in order per key, and deletes it once acknowledged.
+
+Any process of a database may relay, one at a time does: whoever holds the outbox's lock.
+The order is the promise: send, await the acknowledgement, delete the row. A process that
+dies, or loses the lock, in between leaves rows that the next leader sends again, under
+the same event id; that second copy may come behind later records of its key.
+
+A record that is refused holds up its key alone. It is tried again without end, and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from ottla.core.headers import without_stack
+from ottla.core.outbox import Backlog, RelayLimits, StoredRecord
+from ottla.errors import ProducerClosed, RecordTooLarge, SendFailed, Unavailable
+from ottla.ports import Outbox, OutboxSession, RecordProducer
+from ottla.runtime.lifecycle import supervise
+
+_log = logging.getLogger("ottla.outbox")
+
+_LOOK_S = 0.1
+"""How often an idle outbox is looked at; what our own process stores does not wait for it."""
+_AGAIN_S = 1.0
+_MOST_SAID = 10
+"""So many refused records are said each; the rest only counted, since a missing topic refuses thousands."""
+
+
+class Relay:
+    """The relay of one process. `start` it on the event loop, `stop` it before the producer is closed."""
+
+    def __init__(
+        self,
+        name: str,
+        outbox: Outbox,
+        producer: RecordProducer,
+        *,
+        on_crash: Callable[[BaseException], None],
+        limits: RelayLimits | None = None,
+    ) -> None:
+        self._name = name
+        self._outbox = outbox
+        self._producer = producer
+        self._on_crash = on_crash
+        self._limits = limits or RelayLimits()
+        self._wake = asyncio.Event()
+        self._is_stopping = False
+        self._sends: set[asyncio.Task[None]] = set()
+        self._reasons: dict[int, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._has_trouble = False
+        self.is_leading = False
+
+    def start(self) -> None:
+        """Wait for the lead, and relay."""
+        self._task = supervise(self._run(), name=self._name, on_crash=self._on_crash)
+
+    async def stop(self, bound_s: float) -> None:
+        """Read nothing more, wait at most `bound_s` for what is out, and let another lead."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._is_stopping = True
+        self._wake.set()
+        if self.is_leading:
+            await asyncio.wait((task,), timeout=bound_s)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def nudge(self) -> None:
+        """Something was stored: look at once."""
+        self._wake.set()
+
+    def stopped(self) -> list[str]:
+        """Which records could not be sent and hold up their keys, as long as this process leads."""
+        return [f"outbox record {number}: {reason}" for number, reason in self._reasons.items()]
+
+    async def _run(self) -> None:
+        while not self._is_stopping:
+            try:
+                async with self._outbox.leading() as session:
+                    await self._lead(session)
+            except Unavailable as error:
+                if not self._has_trouble:
+                    self._has_trouble = True
+                    _log.warning("%s: nothing is relayed until this is cured: %s", self._name, error)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _lead(self, session: OutboxSession) -> None:
+        self.is_leading = True
+        _log.info("%s: leads", self._name)
+        backlog = Backlog(self._limits)
+        try:
+            while not self._is_stopping:
+                await self._turn(session, backlog)
+            await self._finish(session, backlog)
+        finally:
+            self.is_leading = False
+            self._reasons.clear()
+            for send in self._sends:
+                send.cancel()  # may still be written: the next leader sends it again
+            await asyncio.gather(*self._sends, return_exceptions=True)
+
+    async def _turn(self, session: OutboxSession, backlog: Backlog) -> None:
+        """Read, send, delete what was acknowledged; wait for something to do."""
+        self._wake.clear()
+        found = await session.read(backlog.wanted(time.monotonic()))
+        if self._has_trouble:
+            self._has_trouble = False
+            _log.info("%s: relays again", self._name)
+        backlog.read(found)
+        if self._reasons:  # a row that somebody has deleted is refused no more
+            self._reasons = {each: self._reasons[each] for each in backlog.stopped() if each in self._reasons}
+        while (record := backlog.take()) is not None:
+            send = asyncio.get_running_loop().create_task(self._send(backlog, record))
+            self._sends.add(send)
+            send.add_done_callback(self._sends.discard)
+        await self._delete(session, backlog)
+        if not found:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+
+    async def _finish(self, session: OutboxSession, backlog: Backlog) -> None:
+        """Wait for the acknowledgements that are out, as long as `stop` lets us."""
+        while self._sends:
+            await asyncio.wait(self._sends, return_when=asyncio.FIRST_COMPLETED)
+            await self._delete(session, backlog)
+        await self._delete(session, backlog)
+
+    async def _delete(self, session: OutboxSession, backlog: Backlog) -> None:
+        if ids := backlog.deletable():
+            await session.delete(ids)
+            backlog.deleted(ids)
+
+    async def _send(self, backlog: Backlog, record: StoredRecord) -> None:
+        # Refused before: the topic may have come back with fewer partitions, so the key decides.
+        partition = None if backlog.failures(record) else record.partition
+        try:
+            await self._publish(record, partition)
+        except ProducerClosed:
+            return  # the app stops, and the row stays
+        except SendFailed as error:
+            backlog.refused(record, time.monotonic(), random.random())  # noqa: S311  (no secret)
+            self._say_refused(record, str(error))
+        else:
+            backlog.acknowledged(record)
+            if self._reasons.pop(record.id, None) is not None:
+                _log.info("%s: outbox record %d is sent, its key goes on", self._name, record.id)
+        self._wake.set()
+
+    async def _publish(self, record: StoredRecord, partition: int | None) -> None:
+        """Return once it is acknowledged; a dead letter goes without its stack trace rather than not."""
+        smaller = without_stack(record.headers)
+        for headers in (record.headers, smaller):
+            try:
+                await self._producer.send(
+                    record.topic, key=record.key, value=record.value, headers=headers, partition=partition
+                )
+                return
+            except RecordTooLarge:
+                if headers is smaller or smaller == record.headers:
+                    raise
+
+    def _say_refused(self, record: StoredRecord, reason: str) -> None:
+        """Each once, and of many the first."""
+        is_news = record.id not in self._reasons
+        self._reasons[record.id] = reason
+        if not is_news:
+            return
+        if len(self._reasons) <= _MOST_SAID:
+            _log.error(
+                "%s: outbox record %d is refused, its key waits and it is tried again: %s",
+                self._name,
+                record.id,
+                reason,
+            )
+        elif len(self._reasons) == _MOST_SAID + 1:
+            _log.error("%s: more records are refused: App.outbox_stopped() tells which", self._name)
