@@ -17,7 +17,7 @@ from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.lanes import Order
 from ottla.core.offsets import CommitPolicy
 from ottla.core.pacing import BufferLimits
-from ottla.core.topology import dead_letter_topic
+from ottla.core.topology import WantedTopic, dead_letter_topic, with_dead_letter_topics
 from ottla.errors import Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource, SourcePolicy
@@ -308,14 +308,29 @@ class App:
             SettingsError: settings are missing or unsound.
         """
         self._settings = settings = self._settings or load_settings(self.name)
-        group = self._group(settings)
-        topics: dict[str, None] = {}
-        for spec in self._specs:
-            name = settings.topic_name(spec.topic.name)
-            topics[name] = None
-            if spec.dead_letter:
-                topics[dead_letter_topic(name, group, settings.kafka.naming)] = None
-        return list(topics)
+        return [topic.name for topic in self._wanted(settings)]
+
+    def topology(self) -> list[WantedTopic]:
+        """What the listeners want of their topics on this cluster, their dead-letter topics included.
+
+        DATABASE_URL need not be known: who applies topics has no use for it.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: listeners do not fit together, all problems in one error.
+        """
+        self._settings = settings = self._settings or load_settings(self.name)
+        self._check_wiring(settings, needs_database=False)
+        return self._wanted(settings)
+
+    def admin(self) -> KafkaAdmin:
+        """What asks and changes the topics of this app's cluster; opens nothing before it is asked.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+        """
+        self._settings = settings = self._settings or load_settings(self.name)
+        return KafkaAdmin(client_properties(settings))
 
     def has_running_threads(self) -> bool:
         """Whether `def` handlers still run after a stop: a thread cannot be ended, only its process."""
@@ -323,7 +338,19 @@ class App:
 
     # -- joining the parts
 
-    def _check_wiring(self, settings: Settings) -> list[Parameters]:
+    def _wanted(self, settings: Settings) -> list[WantedTopic]:
+        listened = [
+            (
+                WantedTopic(
+                    settings.topic_name(spec.topic.name), spec.topic.partitions, spec.topic.config or {}
+                ),
+                spec.dead_letter,
+            )
+            for spec in self._specs
+        ]
+        return with_dead_letter_topics(listened, self._group(settings), settings.kafka.naming)
+
+    def _check_wiring(self, settings: Settings, *, needs_database: bool = True) -> list[Parameters]:
         """Every listener's parameters, or every problem at once."""
         problems: list[str] = []
         found: list[Parameters] = []
@@ -343,7 +370,7 @@ class App:
                 problems.append(str(error) if str(error).startswith("listener") else f"{spec}: {error}")
                 continue
             found.append(parameters)
-            if parameters.transaction and settings.database_url is None:
+            if needs_database and parameters.transaction and settings.database_url is None:
                 problems.append(
                     f"{spec} takes a Transaction: set DATABASE_URL (postgresql://user:password@host/name)"
                 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import UnionType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from ottla.errors import WiringError
@@ -29,15 +29,27 @@ class Topic(Generic[T]):
     orders them. A union wants its type spelled twice for type checkers:
     `Topic[Opened | Closed]("accounts", Opened | Closed)`.
 
-    Raises `WiringError` for a name that Kafka does not allow.
+    What `partitions` and `config` say is put into effect by `ottla topics apply`, and by
+    nothing else. None leaves a new topic to the broker's default and an existing one as it is.
+
+    Args:
+        partitions: how many the topic shall have. They are only ever added, and adding
+            them moves keys to other partitions.
+        config: Kafka's topic configs by name, such as `{"retention.ms": "86400000"}`.
+
+    Raises:
+        WiringError: a name that Kafka does not allow, fewer partitions than one, or a
+            config that is no text.
     """
 
     name: str
     type: type[T] | UnionType
     key: Callable[[T], Key] | None = None
+    partitions: int | None = field(default=None, kw_only=True)
+    config: Mapping[str, str] | None = field(default=None, kw_only=True, hash=False)  # a dict has no hash
 
     def __post_init__(self) -> None:
-        if problem := name_problem(self.name):
+        if problem := name_problem(self.name) or _wish_problem(self.partitions, self.config):
             raise WiringError(f"topic {self.name!r}: {problem}")
 
 
@@ -54,4 +66,19 @@ def name_problem(name: str) -> str | None:
         return "Kafka reserves this name; choose another"
     if not _LEGAL_NAME.fullmatch(name):
         return "Kafka takes only letters a-z and A-Z, digits, '.', '_' and '-'; rename it"
+    return None
+
+
+def _wish_problem(partitions: Any, config: Any) -> str | None:
+    """What is wrong with what is wanted of a topic; what is written need not be what is annotated."""
+    is_count = isinstance(partitions, int) and not isinstance(partitions, bool) and partitions >= 1
+    if partitions is not None and not is_count:
+        return f"partitions={partitions!r} is no number of partitions; give 1 or more, or None"
+    if config is None:
+        return None
+    if not isinstance(config, Mapping):
+        return f"config={config!r} is no mapping; write it as {{'retention.ms': '86400000'}}"
+    for name, value in config.items():
+        if not (isinstance(name, str) and name and isinstance(value, str)):
+            return f"config {name!r}: {value!r} is no text; write {str(name)!r}: {str(value)!r}"
     return None

@@ -12,12 +12,18 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
+    ResourcePatternType,
+    ResourceType,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
 
+from ottla.core.topology import AddPartitions, CreateTopic, PresentTopic, SetConfig, WantedTopic
 from ottla.embedded.guarded import free_port
 from ottla.errors import AuthenticationFailed, BrokerUnavailable, NotAuthorized, TopicMissing
 from ottla.kafka.admin import KafkaAdmin
@@ -26,17 +32,27 @@ from ottla.settings import Settings
 from tests.conftest import NewTopic, missing
 from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
 
+MAY_SEE_TOPICS = AclBinding(
+    ResourceType.TOPIC,
+    "*",
+    ResourcePatternType.LITERAL,
+    "User:bob",
+    "*",
+    AclOperation.DESCRIBE,
+    AclPermissionType.ALLOW,
+)
+
 
 def admin(bootstrap_servers: str, timeout_s: float = 10, **kafka: Any) -> KafkaAdmin:
     settings = Settings.model_validate({"kafka": {"bootstrap_servers": bootstrap_servers, **kafka}})
     return KafkaAdmin(client_properties(settings), timeout_s=timeout_s)
 
 
-def scram(bootstrap_servers: str, password: str) -> KafkaAdmin:
+def scram(bootstrap_servers: str, password: str, *, user: str = "alice") -> KafkaAdmin:
     return admin(
         bootstrap_servers,
         security="scram",
-        username="alice",
+        username=user,
         password=password,
         client={"security.protocol": "SASL_PLAINTEXT"},
     )
@@ -44,7 +60,10 @@ def scram(bootstrap_servers: str, password: str) -> KafkaAdmin:
 
 @pytest.fixture(scope="module")
 def guarded_broker() -> Iterator[str]:
-    """A broker where alice may come in by SCRAM, and has no ACL; the address of that listener."""
+    """A broker where alice and bob may come in by SCRAM; the address of that listener.
+
+    Alice has no ACL; bob may see topics, and no more.
+    """
     ports = {name: free_port() for name in ("PLAINTEXT", "SASL", "CONTROLLER")}
     at = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -66,11 +85,14 @@ def guarded_broker() -> Iterator[str]:
         missing(str(error))
     with server:
         open_door = f"127.0.0.1:{ports['PLAINTEXT']}"
-        credential = UserScramCredentialUpsertion(
-            "alice", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"right"
-        )
         client = AdminClient({"bootstrap.servers": open_door, "log_level": 2})
-        client.alter_user_scram_credentials([credential])["alice"].result(30)
+        for user in ("alice", "bob"):
+            credential = UserScramCredentialUpsertion(
+                user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"right"
+            )
+            client.alter_user_scram_credentials([credential])[user].result(30)
+        (seeing,) = client.create_acls([MAY_SEE_TOPICS]).values()
+        seeing.result(30)
         asyncio.run(admin(open_door).create_topics({"orders": 1}))
         yield f"127.0.0.1:{ports['SASL']}"
 
@@ -94,7 +116,9 @@ async def test_all_missing_topics_are_named_and_none_is_made(
 
     for _ in range(2):
         with pytest.raises(
-            TopicMissing, match=f"topics '{absent[0]}', '{absent[1]}': no such topic.*TOPICS__"
+            TopicMissing,
+            match=f"topics '{absent[0]}', '{absent[1]}': no such topic.*"
+            "`ottla topics apply MODULE:APP`.*TOPICS__",
         ):
             await asking.partitions([new_topic(), *absent])
 
@@ -144,6 +168,41 @@ async def test_a_wrong_password_is_said_at_once(guarded_broker: str) -> None:
 async def test_a_topic_without_an_acl_is_told_apart_from_a_missing_one(guarded_broker: str) -> None:
     with pytest.raises(NotAuthorized, match="topic 'orders': this user may not see it; grant DESCRIBE"):
         await scram(guarded_broker, "right").partitions(["orders"])
+
+
+async def test_a_plan_does_not_take_a_topic_without_an_acl_for_missing(guarded_broker: str) -> None:
+    with pytest.raises(NotAuthorized, match="topics 'none', 'orders': this user may not see it; grant DESCR"):
+        await scram(guarded_broker, "right").describe([WantedTopic("none"), WantedTopic("orders")])
+
+
+async def test_what_may_not_be_changed_is_said_with_the_acl_that_is_missing(guarded_broker: str) -> None:
+    asking = scram(guarded_broker, "right")
+
+    failures = [
+        await asking.create([CreateTopic("new", 1)]),
+        await asking.add_partitions([AddPartitions("orders", 1, 2)]),
+        await asking.set_configs([SetConfig("orders", "retention.ms", "1", "2")]),
+    ]
+
+    said = "; ".join(str(error) for found in failures for error in found.values())
+    assert [type(error) for found in failures for error in found.values()] == [NotAuthorized] * 3
+    assert "topic 'new': this user may not create it; grant CREATE on the topic" in said
+    assert "topic 'orders': this user may not add partitions to it; grant ALTER on the topic" in said
+    assert "topic 'orders': this user may not alter its configs; grant ALTER_CONFIGS on the topic" in said
+
+
+async def test_configs_that_may_not_be_seen_are_said_and_asked_only_where_they_are_wanted(
+    guarded_broker: str,
+) -> None:
+    asking = scram(guarded_broker, "right", user="bob")
+
+    found = await asking.describe([WantedTopic("orders"), WantedTopic("none")])
+
+    assert found == {"orders": PresentTopic(1)}
+    with pytest.raises(
+        NotAuthorized, match="'orders': this user may not see the configs; grant DESCRIBE_CON"
+    ):
+        await asking.describe([WantedTopic("orders", config={"retention.ms": "1"})])
 
 
 async def test_tls_against_a_plaintext_listener_is_said(kafka: Kafka) -> None:

@@ -85,7 +85,7 @@ async def test_a_topic_that_is_missing_is_waited_for_and_then_listened_to(
         code = await waiting.code()
 
     assert is_up
-    assert "create it" in waiting.output()
+    assert "create it (`ottla topics apply MODULE:APP`)" in waiting.output()
     assert "TOPICS__" in waiting.output()
     assert code == 0
 

@@ -16,14 +16,17 @@ LOCAL = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:9092"}
 
 
 def ottla(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return python(folder, "from ottla.cli.main import main; main()", *arguments, **environ)
+
+
+def python(folder: Path, program: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     ours = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("KAFKA_", "DATABASE_", "TOPICS__", "OTTLA_"))
     }
-    command = [sys.executable, "-c", "from ottla.cli.main import main; main()", *arguments]
     return subprocess.run(
-        command,
+        [sys.executable, "-c", program, *arguments],
         env=ours | {"COLUMNS": "200"} | environ,
         cwd=folder,
         capture_output=True,
@@ -88,7 +91,63 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
     done = ottla(tmp_path, "--help")
 
     assert done.returncode == 0
-    assert {"run", "dev", "config", "db"} <= set(done.stdout.split())
+    assert {"run", "dev", "config", "db", "topics"} <= set(done.stdout.split())
+
+
+WISHFUL = """
+from ottla import App, Topic, Transaction
+
+app = App("billing")
+wired = App("billing")
+
+@wired.listener(Topic("orders", str))
+async def bill(value: str, tx: Transaction) -> None: ...
+
+@app.listener(Topic("orders", str))
+async def first(value: str, mailer: int) -> None: ...
+
+@app.listener(Topic("orders", str))
+async def second(value: str) -> None: ...
+"""
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+@pytest.mark.parametrize(
+    ("app", "source", "environ", "said"),
+    [
+        ("billing", WISHFUL, LOCAL, ["'billing' is not MODULE:APP"]),
+        ("billing:nothing", WISHFUL, LOCAL, ["nothing named 'nothing'"]),
+        ("billing:wired", WISHFUL, {}, ["KAFKA_BOOTSTRAP_SERVERS"]),
+        ("billing:app", WISHFUL, LOCAL, ["'value' and 'mailer' both", "share topic 'orders'"]),
+        (
+            "billing:app",
+            "from ottla import Topic\nTopic('orders', str, partitions=0)",
+            LOCAL,
+            ["topic 'orders': partitions=0 is no number of partitions; give 1 or more"],
+        ),
+    ],
+    ids=["path", "attribute", "settings", "wiring", "wish"],
+)
+def test_topics_of_what_only_an_edit_cures_are_one_line_a_problem_and_exit_78(
+    tmp_path: Path, *, command: str, app: str, source: str, environ: dict[str, str], said: list[str]
+) -> None:
+    (tmp_path / "billing.py").write_text(source)
+
+    done = ottla(tmp_path, "topics", command, app, **environ)
+
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (78, ""), done.stderr
+    assert len(lines) == len(said), done.stderr
+    assert all(line.startswith("ottla: ") and text in line for line, text in zip(lines, said, strict=True))
+
+
+def test_topics_are_planned_without_a_database_url(tmp_path: Path) -> None:
+    (tmp_path / "billing.py").write_text(WISHFUL)
+    program = "from billing import wired; print([topic.name for topic in wired.topology()])"
+
+    done = python(tmp_path, program, **LOCAL)
+
+    assert done.stdout == "['orders', 'orders-billing-dlt']\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from contextlib import ExitStack
@@ -9,8 +10,12 @@ from typing import Annotated
 
 import typer
 
+from ottla.app import App
 from ottla.cli.run import end, load, serve
+from ottla.cli.topics import apply_topics, tell
+from ottla.core.topology import CreateTopic, TopicInOrder, plan_topics
 from ottla.embedded import EmbeddedKafka, EmbeddedPostgres
+from ottla.errors import Unavailable
 
 _PARTITIONS = 6
 
@@ -22,9 +27,10 @@ def dev(
 ) -> None:
     """Run an app on an embedded broker and PostgreSQL, which end and are removed with it.
 
-    What KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL name is used instead. The embedded
-    broker is librdkafka's mock cluster: it keeps about 5 MB a partition and no
-    transactions, so it proves nothing about Kafka.
+    What KAFKA_BOOTSTRAP_SERVERS or DATABASE_URL name is used instead; topics are
+    created and altered there as by `ottla topics apply`. The embedded broker is
+    librdkafka's mock cluster: it keeps about 5 MB a partition and no transactions, so it
+    proves nothing about Kafka.
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -45,9 +51,30 @@ def _serve_on_stack(path: str, stack: ExitStack) -> tuple[int, bool]:
         postgres = stack.enter_context(EmbeddedPostgres())
         os.environ["DATABASE_URL"] = postgres.url
         upgrade(postgres.url)
-    if kafka is not None:
-        for topic in load(path).wanted_topics():
-            kafka.create_topic(topic, _PARTITIONS)
+    service = load(path)
+    if kafka is None:
+        _apply_topics(service)
+    else:
+        _create_topics(service, kafka)
     typer.echo(f"ottla dev: KAFKA_BOOTSTRAP_SERVERS={os.environ['KAFKA_BOOTSTRAP_SERVERS']}", err=True)
     typer.echo(f"ottla dev: DATABASE_URL={os.environ['DATABASE_URL']}", err=True)
     return serve(path, fail_fast=True)
+
+
+def _create_topics(service: App, kafka: EmbeddedKafka) -> None:
+    """The embedded broker takes topics only this way, and no configs."""
+    for step in plan_topics(service.topology(), present={}):
+        if isinstance(step, CreateTopic):
+            kafka.create_topic(step.topic, step.partitions or _PARTITIONS)
+
+
+def _apply_topics(service: App) -> None:
+    """What could not be done is told, and does not end it: the service may do without."""
+    try:
+        applied = asyncio.run(apply_topics(service))
+    except Unavailable as error:
+        typer.echo(f"ottla: topics were not applied: {error}", err=True)
+        return
+    for step in applied.steps:
+        if not isinstance(step, TopicInOrder):
+            tell(applied, step)

@@ -12,6 +12,7 @@ from ottla.cli.config import config
 from ottla.cli.db import app as db
 from ottla.cli.dev import dev
 from ottla.cli.run import CONFIGURATION_EXIT, run
+from ottla.cli.topics import app as topics
 from ottla.errors import ConfigurationError, OttlaError, SettingsError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command()(run)
 app.command()(dev)
 app.command()(config)
 app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
+app.add_typer(topics, name="topics", help="The topics that an app's listeners need on the cluster.")
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -51,7 +53,7 @@ def main() -> None:
     except SettingsError as error:
         _fail(CONFIGURATION_EXIT, *error.problems)
     except ConfigurationError as error:
-        _fail(CONFIGURATION_EXIT, str(error))
+        _fail(CONFIGURATION_EXIT, *str(error).splitlines())
     except OttlaError as error:
         _fail(1, str(error))
 

@@ -1,8 +1,21 @@
-"""The names of the topics that a listener needs beside its own."""
+"""The topics that an app needs beside its own, and what must be done on a cluster to have them all.
+
+Rules of the difference, which hold whatever is wanted and whatever is there:
+
+- Nothing is deleted, and no topic is touched that is not wanted.
+- Nothing wished means nothing said: the broker's default for a new topic, no change of an existing one.
+- Partitions are only added. A dead-letter topic has no fewer than its topic will have, so that a
+  dead letter can go to the partition of the same number.
+- A plan that was carried out leaves nothing to do. But how many partitions the broker gives by default is
+  seen only afterwards, and a dead-letter topic that was there with fewer gets them by the next plan.
+"""
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 
 class Naming(enum.Enum):
@@ -22,3 +35,177 @@ def dead_letter_topic(topic: str, group: str, naming: Naming) -> str:
     Source: Spring Kafka `DeadLetterPublishingRecoverer` (suffix `-dlt` since 3.3).
     """
     return f"{topic}-dlt" if naming is Naming.SPRING else f"{topic}-{group}-dlt"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """What an app wants of one topic, by its name on the cluster; None and no config are no wish."""
+
+    name: str
+    partitions: int | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+    dead_letters_of: str | None = None
+    """The topic whose dead letters it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresentTopic:
+    """What a topic has on the cluster: `config` are the values in force, the broker's defaults included."""
+
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def with_dead_letter_topics(
+    listened: Iterable[tuple[WantedTopic, bool]], group: str, naming: Naming
+) -> list[WantedTopic]:
+    """The topics that are listened to, each followed by its dead-letter topic where it has one."""
+    wanted: dict[str, WantedTopic] = {}
+    for topic, has_dead_letters in listened:
+        # A dead-letter topic that is listened to as well is one topic with both wishes.
+        known = wanted.get(topic.name)
+        wanted[topic.name] = replace(topic, dead_letters_of=known.dead_letters_of if known else None)
+        if has_dead_letters:
+            name = dead_letter_topic(topic.name, group, naming)
+            wanted[name] = replace(wanted.get(name, WantedTopic(name)), dead_letters_of=topic.name)
+    return list(wanted.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTopic:
+    """The topic is missing; `partitions` None leaves their number to the broker."""
+
+    verb: ClassVar[str] = "create"
+    topic: str
+    partitions: int | None = None
+    config: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        count = "default" if self.partitions is None else self.partitions
+        return " ".join(
+            [f"create {self.topic} partitions={count}", *(f"{key}={value}" for key, value in self.config)]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AddPartitions:
+    """The topic has fewer than are wanted. Records of a key then go to another partition than before."""
+
+    verb: ClassVar[str] = "alter"
+    topic: str
+    present: int
+    wanted: int
+
+    def __str__(self) -> str:
+        return f"alter {self.topic} partitions {self.present} -> {self.wanted}; keys move to other partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class SetConfig:
+    """Another value is in force than is wanted; `present` is None where the cluster knows no such config."""
+
+    verb: ClassVar[str] = "alter"
+    topic: str
+    name: str
+    present: str | None
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"alter {self.topic} {self.name} {_shown(self.present)} -> {_shown(self.wanted)}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPartitions:
+    """The topic has more than are wanted, and will keep them."""
+
+    verb: ClassVar[str] = "refuse"
+    topic: str
+    present: int
+    wanted: int
+
+    def __str__(self) -> str:
+        return (
+            f"refuse {self.topic} partitions {self.present} -> {self.wanted}: Kafka never removes partitions"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInOrder:
+    """Nothing is to be done."""
+
+    verb: ClassVar[str] = "ok"
+    topic: str
+
+    def __str__(self) -> str:
+        return f"ok {self.topic}"
+
+
+Step = CreateTopic | AddPartitions | SetConfig | KeepPartitions | TopicInOrder
+"""What the difference consists of. `verb` is the word that it is told and counted by, `str` the line."""
+
+
+def plan_topics(wanted: Iterable[WantedTopic], present: Mapping[str, PresentTopic]) -> list[Step]:
+    """The steps from `present` to `wanted`, in the order of `wanted`; of each name the last counts."""
+    by_name = {topic.name: topic for topic in wanted}
+    steps: list[Step] = []
+    for name, topic in by_name.items():
+        least = _least_partitions(topic, by_name, present)
+        if (there := present.get(name)) is None:
+            steps.append(CreateTopic(name, least, tuple(sorted(topic.config.items()))))
+        else:
+            steps += _differences(topic, there, least) or [TopicInOrder(name)]
+    return steps
+
+
+def _differences(topic: WantedTopic, there: PresentTopic, least: int | None) -> list[Step]:
+    steps: list[Step] = []
+    if least is not None and there.partitions < least:
+        steps.append(AddPartitions(topic.name, there.partitions, least))
+    elif topic.partitions is not None and least is not None and there.partitions > least:
+        steps.append(KeepPartitions(topic.name, there.partitions, least))
+    for name, value in sorted(topic.config.items()):
+        in_force = there.config.get(name)
+        if in_force is None or _meaning(in_force) != _meaning(value):
+            steps.append(SetConfig(topic.name, name, in_force, value))
+    return steps
+
+
+def _least_partitions(
+    topic: WantedTopic, by_name: Mapping[str, WantedTopic], present: Mapping[str, PresentTopic]
+) -> int | None:
+    """As many as the topic wishes, and no fewer than those whose dead letters it takes will have.
+
+    These have what they wish, or more where they have more: none of it is removed.
+    """
+    counts = [topic.partitions]
+    seen = {topic.name}
+    source = topic.dead_letters_of
+    while source is not None and source not in seen:  # a dead-letter topic may have one of its own
+        seen.add(source)
+        counts.append(present[source].partitions if source in present else None)
+        wish = by_name.get(source)
+        counts.append(wish.partitions if wish else None)
+        source = wish.dead_letters_of if wish else None
+    return max((count for count in counts if count is not None), default=None)
+
+
+def _meaning(value: str) -> list[str | float]:
+    """What a broker takes `value` for: it tells "compact, delete", "0.50" and "TRUE" its own way.
+
+    Without it such a topic would be altered for ever. The order of a list means nothing in any config.
+    """
+    parts = (part.strip() for part in value.split(","))
+    return sorted((_number(part) for part in parts), key=str)
+
+
+def _number(text: str) -> str | float:
+    for kind in (int, float):  # whole ones first: the largest retention is beyond a float's digits
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.lower() if text.lower() in {"true", "false"} else text
+
+
+def _shown(value: str | None) -> str:
+    return "unknown" if value is None else value or '""'
