@@ -22,4 +22,15 @@ class OrderCreated(BaseModel):
     amount_usd: Decimal = Field(ge=0, max_digits=12, decimal_places=2)
 
 
+class InvoiceIssued(BaseModel):
+    """An order has been billed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: str
+    customer_id: str
+    amount_usd: Decimal
+
+
 ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id)
+INVOICES = Topic("invoices", InvoiceIssued, key=lambda event: event.order_id)

@@ -254,6 +254,21 @@ class App:
         finally:
             await self.stop()
 
+    @asynccontextmanager
+    async def lifespan(self, _: object) -> AsyncIterator[None]:
+        """The app between the start and the stop of a web application: `FastAPI(lifespan=app.lifespan)`.
+
+        Its listeners run in the web process, if it has any. An application that has a
+        lifespan already opens the app inside it: `async with app:`. The web server starts
+        also when Kafka or the database are not there yet: `unready` tells.
+
+        Raises:
+            SettingsError: settings are missing or unsound; the server does not start.
+            WiringError: listeners do not fit together.
+        """
+        async with self:
+            yield
+
     async def __aenter__(self) -> Self:
         try:
             await self.start()

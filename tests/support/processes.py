@@ -61,9 +61,11 @@ def service(
 
 
 @contextmanager
-def program(module: str, folder: Path, *, environment: Mapping[str, str | None]) -> Iterator[Service]:
+def program(
+    module: str, folder: Path, *arguments: str, environment: Mapping[str, str | None]
+) -> Iterator[Service]:
     """`python -m module` in a process of its own, killed at the end if it still runs."""
-    with _python(["-m", module], module, folder, environment) as process:
+    with _python(["-m", module, *arguments], module, folder, environment) as process:
         yield process
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy import BigInteger, DateTime, Identity, Numeric, create_engine, func, make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from examples.shop.contracts import OrderCreated
+from examples.shop.contracts import InvoiceIssued, OrderCreated
 
 
 class Base(DeclarativeBase):
@@ -37,6 +37,10 @@ class Invoice(Base):
     def for_order(cls, event: OrderCreated) -> Self:
         """The invoice of the order that `event` tells of."""
         return cls(order_id=event.order_id, customer_id=event.customer_id, amount_usd=event.amount_usd)
+
+    def issued(self) -> InvoiceIssued:
+        """The event that tells of it."""
+        return InvoiceIssued(order_id=self.order_id, customer_id=self.customer_id, amount_usd=self.amount_usd)
 
 
 def create_tables(url: str) -> None:

@@ -129,7 +129,7 @@ class Demo:
         if producer.exit_code():
             self._give_up("the producer failed", producer)
         quiet_since, before = time.monotonic(), self.figures
-        while self.figures.lag or time.monotonic() - quiet_since < _SETTLED_S:
+        while self.figures.lag or self.figures.unsent or time.monotonic() - quiet_since < _SETTLED_S:
             self._turn()
             if self.figures != before:
                 quiet_since, before = time.monotonic(), self.figures
@@ -208,6 +208,8 @@ def imbalances(plan: Plan, figures: Figures) -> Iterator[str]:
         yield f"{figures.dead_letters} dead letters of {UNDECODABLE} undecodable records"
     if figures.lag:
         yield f"{figures.lag} records are not committed"
+    if figures.unsent:
+        yield f"{figures.unsent} records are left in the outbox"
 
 
 def vacuities(at_kill: Figures, figures: Figures, redelivered: int, deduplicated: int) -> Iterator[str]:

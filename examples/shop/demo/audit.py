@@ -12,6 +12,7 @@ from typing import NamedTuple, Self, cast
 
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from psycopg import sql
 from pydantic import ValidationError
 
 from examples.shop.contracts import OrderCreated
@@ -54,6 +55,8 @@ class Figures:
     lost: int
     """Orders without invoice."""
     lag: int
+    unsent: int
+    """Records in the outbox."""
 
     def __str__(self) -> str:
         return (
@@ -86,6 +89,9 @@ class Audit:
             {**stack.client, "group.id": stack.group, "enable.auto.commit": False, "log_level": 3}
         )
         self._topic = stack.orders
+        self._count_unsent = sql.SQL("SELECT count(*) FROM {}").format(
+            sql.Identifier(*stack.outbox.split("."))
+        )
         self._database = psycopg.connect(stack.database_url, autocommit=True)
         self._placed: dict[str, tuple[Where, Decimal]] = {}
         self._origins: set[tuple[bytes | None, ...]] = set()
@@ -107,6 +113,7 @@ class Audit:
         committed = self._committed()
         amounts = self._database.execute("SELECT order_id, amount_usd FROM invoice").fetchall()
         self._read_orders()
+        (unsent,) = self._database.execute(self._count_unsent).fetchone() or (0,)
         self._read_dead_letters()
         invoices = Counter(order_id for order_id, _ in amounts)
         return Figures(
@@ -118,6 +125,7 @@ class Audit:
             dead_letters=len(self._origins),
             lost=len(self._placed.keys() - invoices.keys()),
             lag=sum(end - at for end, at in zip(self._orders.ends, committed, strict=True)),
+            unsent=unsent,
         )
 
     def interrupted(self, pid: int) -> Interrupted:

@@ -16,7 +16,7 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from examples.shop.billing.invoices import create_tables
-from examples.shop.contracts import ORDERS
+from examples.shop.contracts import INVOICES, ORDERS
 from examples.shop.demo.plan import BadPlan, Plan
 from ottla.core.topology import dead_letter_topic
 from ottla.embedded import EmbeddedKafka, EmbeddedPostgres
@@ -45,6 +45,8 @@ class Stack:
     client: dict[str, str]
     """librdkafka properties for a client of this broker."""
     database_url: str
+    outbox: str
+    """The table, with its schema."""
     environment: dict[str, str]
 
 
@@ -61,19 +63,27 @@ def running_stack(plan: Plan) -> Iterator[Stack]:
         group = settings.kafka.group_id or "billing"
         orders = settings.topic_name(ORDERS.name)
         dead_letters = dead_letter_topic(orders, group, settings.kafka.naming)
+        topics = [orders, dead_letters, settings.topic_name(INVOICES.name)]
         client = client_properties(settings)
         if plan.is_real_kafka or _BROKERS in os.environ:
-            asyncio.run(KafkaAdmin(client).create_topics({orders: PARTITIONS, dead_letters: PARTITIONS}))
+            asyncio.run(KafkaAdmin(client).create_topics(dict.fromkeys(topics, PARTITIONS)))
         if _BROKERS in os.environ:
-            exits.callback(_remove, client, [orders, dead_letters], group)
-        yield Stack(orders, dead_letters, group, client, url, environment)
+            exits.callback(_remove, client, topics, group)
+        yield Stack(
+            orders, dead_letters, group, client, url, f"{settings.database_schema}.outbox", environment
+        )
 
 
 def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
     """The environment that leads to a broker: on a running one with topics and a group of our own."""
     if _BROKERS in os.environ:
         run = uuid.uuid4().hex[:8]
-        return {**os.environ, "TOPICS__ORDERS": f"orders-demo-{run}", "KAFKA_GROUP_ID": f"billing-demo-{run}"}
+        return {
+            **os.environ,
+            "TOPICS__ORDERS": f"orders-demo-{run}",
+            "TOPICS__INVOICES": f"invoices-demo-{run}",
+            "KAFKA_GROUP_ID": f"billing-demo-{run}",
+        }
     others = {name: value for name, value in os.environ.items() if not name.startswith(_KAFKAS)}
     if plan.is_real_kafka:
         from tests.support.kafka_server import KafkaMissing, KafkaServer
@@ -83,7 +93,7 @@ def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
         except KafkaMissing as error:
             raise BadPlan(str(error)) from error
         return {**others, _BROKERS: server.bootstrap_servers}
-    topics = {ORDERS.name: PARTITIONS, f"{ORDERS.name}-billing-dlt": PARTITIONS}
+    topics = dict.fromkeys((ORDERS.name, f"{ORDERS.name}-billing-dlt", INVOICES.name), PARTITIONS)
     kafka = exits.enter_context(EmbeddedKafka(topics, group_wait_ms=_GROUP_WAIT_MS))
     return {**others, _BROKERS: kafka.bootstrap_servers}
 

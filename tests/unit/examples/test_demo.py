@@ -23,6 +23,7 @@ GOOD = Figures(
     dead_letters=3,
     lost=0,
     lag=0,
+    unsent=0,
 )
 AT_KILL = replace(GOOD, orders=500, invoices=400)
 
@@ -46,6 +47,7 @@ def test_a_run_that_balances_has_no_problem() -> None:
         ({"dead_letters": 2}, "2 dead letters of 3 undecodable records"),
         ({"dead_letters": 4}, "4 dead letters of 3 undecodable records"),
         ({"lag": 1}, "1 records are not committed"),
+        ({"unsent": 2}, "2 records are left in the outbox"),
     ],
 )
 def test_an_imbalance_is_told(change: dict[str, Any], problem: str) -> None:

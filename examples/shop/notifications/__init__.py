@@ -1,0 +1,1 @@
+"""Notifications: another group on the orders' topic, without a database."""

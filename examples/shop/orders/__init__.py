@@ -1,0 +1,1 @@
+"""Orders: takes orders over HTTP, stores each, and tells of it."""
