@@ -45,6 +45,10 @@ demo: $(VENV) ## orders billed once, whatever dies; needs neither Java nor Docke
 	@if [ "$(BROKER)" = kafka ]; then $(MAKE) --no-print-directory kafka; fi
 	@$(BIN)/python -m examples.shop.demo
 
+.PHONY: spike
+spike: $(VENV) $(KAFKA) ## orders faster than they are billed, with billing and Kafka away
+	@$(BIN)/python -m examples.shop.spike
+
 .PHONY: crash-table
 crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 	@$(BIN)/python -m tests.crash.table
@@ -52,6 +56,10 @@ crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
+
+.PHONY: wheel-test
+wheel-test: $(VENV) ## the built wheel in a clean environment outside the tree
+	@PYTHONPATH=. $(BIN)/python scripts/wheel_test.py
 
 .PHONY: lock
 lock: $(VENV) ## lock the packages anew, with hashes
