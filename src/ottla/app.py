@@ -426,7 +426,9 @@ class App:
 
         outbox = self._outbox = PostgresOutbox(database)
         self._transactions = PostgresTransactions(database, outbox, new_outgoing)
-        relay = self._relay = Relay(f"{self.name} outbox", outbox, producer, on_crash=self._fail)
+        relay = self._relay = Relay(
+            f"{self.name} outbox", outbox, producer, health=self._health, on_crash=self._fail
+        )
         inbox = self._inbox = PostgresInbox(database, new_outgoing, relay.nudge)
 
         def begin() -> None:

@@ -104,8 +104,10 @@ class OutboxSession(Protocol):
 class Outbox(Protocol):
     """Records that transactions have stored and a relay sends."""
 
-    def leading(self) -> AbstractAsyncContextManager[OutboxSession]:
+    def leading(self, answered: Callable[[], None] = ...) -> AbstractAsyncContextManager[OutboxSession]:
         """Wait until no other relay of this database leads, and lead until the block ends.
+
+        `answered` is called whenever the database has told who leads. Raises `Unavailable`.
 
         A leader whose process dies or stands still is followed within seconds. One that
         stood still finds out at its next question.

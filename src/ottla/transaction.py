@@ -121,7 +121,9 @@ class Transaction(Generic[S_co]):
         headers: HeaderValues | None = None,
         event_id: str | None = None,
     ) -> Awaitable[None] | None:
-        """Send `value` when the transaction commits, and only if it does. Await it, but in a `def` handler.
+        """Send `value` when the transaction commits, and only if it does.
+
+        Await it, but in a `def` handler; what is not awaited is sent unchecked.
 
         Key, headers and event id are as for `KafkaTemplate.send`. The record is stored
         with what the transaction writes and sent by the relay: after the commit, at

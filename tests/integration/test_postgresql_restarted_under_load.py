@@ -145,3 +145,20 @@ async def test_a_record_given_up_while_the_database_is_away_is_buried_when_it_is
     assert dead_letters_meanwhile == []
     assert [letter.value() for letter in dead_letters(kafka, topic)] == [b"undecodable"]
     assert read_ledger(url) == Counter(range(3))
+
+
+async def test_a_service_without_listeners_is_unready_while_its_database_is_away(
+    kafka: Kafka, postgres_server: EmbeddedPostgres
+) -> None:
+    upgrade(postgres_server.url)
+    settings = settings_for(kafka, DATABASE_URL=postgres_server.url)
+    leader, other = App("orders", settings=settings), App("shipping", settings=settings)
+
+    async with running(leader, other):
+        postgres_server.stop("immediate")
+        await until(lambda: leader.unready() and other.unready(), what="both say so")
+        why = leader.unready() | other.unready()
+        postgres_server.start()
+        await until(lambda: not leader.unready() and not other.unready(), what="both are ready again")
+
+    assert why.keys() == {"orders outbox", "shipping outbox"}

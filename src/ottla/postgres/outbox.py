@@ -16,7 +16,7 @@ import asyncio
 import base64
 import json
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -69,13 +69,17 @@ class PostgresOutbox:
                     driver.execute(self._sql.insert, _columns(records))
 
     @asynccontextmanager
-    async def leading(self) -> AsyncIterator[PostgresOutboxSession]:
+    async def leading(
+        self, answered: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[PostgresOutboxSession]:
         """As `ports.Outbox.leading`."""
         async with self._database.relay_connection() as connection:
             driver = driver_of(connection.sync_connection)
             assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  (of an asynchronous engine)
-            while not await self._has_lock(driver):  # noqa: ASYNC110  (the event is PostgreSQL's)
+            while not await self._has_lock(driver):
+                answered()
                 await asyncio.sleep(_TRY_AGAIN_S)
+            answered()
             yield PostgresOutboxSession(driver, self._sql)
 
     async def _has_lock(self, driver: psycopg.AsyncConnection[Any]) -> bool:

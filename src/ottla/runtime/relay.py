@@ -21,7 +21,7 @@ from ottla.core.headers import without_stack
 from ottla.core.outbox import Backlog, RelayLimits, StoredRecord
 from ottla.errors import ProducerClosed, RecordTooLarge, SendFailed, Unavailable
 from ottla.ports import Outbox, OutboxSession, RecordProducer
-from ottla.runtime.lifecycle import supervise
+from ottla.runtime.lifecycle import Health, supervise
 
 _log = logging.getLogger("ottla.outbox")
 
@@ -41,12 +41,14 @@ class Relay:
         outbox: Outbox,
         producer: RecordProducer,
         *,
+        health: Health,
         on_crash: Callable[[BaseException], None],
         limits: RelayLimits | None = None,
     ) -> None:
         self._name = name
         self._outbox = outbox
         self._producer = producer
+        self._health = health
         self._on_crash = on_crash
         self._limits = limits or RelayLimits()
         self._wake = asyncio.Event()
@@ -54,7 +56,6 @@ class Relay:
         self._sends: set[asyncio.Task[None]] = set()
         self._reasons: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
-        self._has_trouble = False
         self.is_leading = False
 
     def start(self) -> None:
@@ -84,13 +85,15 @@ class Relay:
     async def _run(self) -> None:
         while not self._is_stopping:
             try:
-                async with self._outbox.leading() as session:
+                async with self._outbox.leading(self._database_answers) as session:
                     await self._lead(session)
             except Unavailable as error:
-                if not self._has_trouble:
-                    self._has_trouble = True
-                    _log.warning("%s: nothing is relayed until this is cured: %s", self._name, error)
+                # The database, never the broker: what is stored waits for that one, and all goes on.
+                self._health.unready(self._name, f"nothing is relayed until this is cured: {error}")
                 await asyncio.sleep(_AGAIN_S)
+
+    def _database_answers(self) -> None:
+        self._health.ready(self._name)
 
     async def _lead(self, session: OutboxSession) -> None:
         self.is_leading = True
@@ -111,14 +114,11 @@ class Relay:
         """Read, send, delete what was acknowledged; wait for something to do."""
         self._wake.clear()
         found = await session.read(backlog.wanted(time.monotonic()))
-        if self._has_trouble:
-            self._has_trouble = False
-            _log.info("%s: relays again", self._name)
         backlog.read(found)
         if self._reasons:  # a row that somebody has deleted is refused no more
             self._reasons = {each: self._reasons[each] for each in backlog.stopped() if each in self._reasons}
         while (record := backlog.take()) is not None:
-            send = asyncio.get_running_loop().create_task(self._send(backlog, record))
+            send = supervise(self._send(backlog, record), name=self._name, on_crash=self._on_crash)
             self._sends.add(send)
             send.add_done_callback(self._sends.discard)
         await self._delete(session, backlog)
