@@ -9,49 +9,26 @@ once in twenty times; this proxy does each time.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
-from types import TracebackType
-from typing import Self
+
+from tests.support.tcp_proxy import TcpProxy
 
 _METADATA, _FIND_COORDINATOR = 3, 10
 _FIRST_FLEXIBLE, _WITH_ERROR_CODE = 9, 13
 
 
-class WakingBroker:
-    """Listens on `port` of 127.0.0.1. A connection that asks for a group's coordinator is a consumer's."""
+class WakingBroker(TcpProxy):
+    """The proxy in front of a broker. A connection that asks for a group's coordinator is a consumer's."""
 
     def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self.has_lost_a_question = threading.Event()
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            self._sockets += [client, server]
-            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+        super().__init__(target)
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        threading.Thread(target=self._in_turn, args=(client, server), daemon=True).start()
+
+    def _in_turn(self, client: socket.socket, server: socket.socket) -> None:
         """One request after the other: pass it, and its answer."""
         asked: set[int] = set()
         is_lost = False
