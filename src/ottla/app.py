@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,7 +18,7 @@ from ottla.core.lanes import Order
 from ottla.core.offsets import CommitPolicy
 from ottla.core.pacing import BufferLimits
 from ottla.core.topology import WantedTopic, dead_letter_topic, with_dead_letter_topics
-from ottla.errors import Unavailable, WiringError
+from ottla.errors import BrokerUnavailable, Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource, SourcePolicy
 from ottla.kafka.producer import KafkaProducer
@@ -62,13 +62,19 @@ _RELAY_PART = 0.5
 class App:
     """A service's listeners and its template. `name` is also the consumer group.
 
+    `topics` are those that it sends to: `ottla topics` sees to them beside those of the
+    listeners, and one that is missing keeps the app unready. Others may be sent to as well.
+
     Nothing is read or opened before `run`, `start` or `async with`. One app belongs
     to one event loop.
     """
 
-    def __init__(self, name: str, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self, name: str, *, topics: Iterable[Topic[Any]] = (), settings: Settings | None = None
+    ) -> None:
         self.name = name
         self._settings = settings
+        self._topics = tuple(topics)
         self._specs: list[ListenerSpec] = []
         self._health = Health()
         self._engines: list[Engine] = []
@@ -209,6 +215,8 @@ class App:
             joins.append(await self._open_database(settings, parameters))
         admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_S)
         joins += [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
+        if self._topics:
+            joins.append(self._look_for_topics(settings, admin))
         if settings.fail_fast if fail_fast is None else fail_fast:
             for join in joins:
                 await join.attempt()
@@ -317,7 +325,7 @@ class App:
         return [] if self._relay is None else self._relay.stopped()
 
     def wanted_topics(self) -> list[str]:
-        """The topics that the listeners need on this cluster, their dead-letter topics included.
+        """The topics that the app needs on this cluster, the listeners' dead-letter topics included.
 
         Raises:
             SettingsError: settings are missing or unsound.
@@ -326,7 +334,7 @@ class App:
         return [topic.name for topic in self._wanted(settings)]
 
     def topology(self) -> list[WantedTopic]:
-        """What the listeners want of their topics on this cluster, their dead-letter topics included.
+        """What the app wants of its topics on this cluster, the listeners' dead-letter topics included.
 
         DATABASE_URL need not be known: who applies topics has no use for it.
 
@@ -354,16 +362,13 @@ class App:
     # -- joining the parts
 
     def _wanted(self, settings: Settings) -> list[WantedTopic]:
-        listened = [
-            (
-                WantedTopic(
-                    settings.topic_name(spec.topic.name), spec.topic.partitions, spec.topic.config or {}
-                ),
-                spec.dead_letter,
-            )
-            for spec in self._specs
+        declared = [(spec.topic, spec.dead_letter) for spec in self._specs]
+        declared += [(topic, False) for topic in self._topics]
+        topics = [
+            (WantedTopic(settings.topic_name(topic.name), topic.partitions, topic.config or {}), is_buried)
+            for topic, is_buried in declared
         ]
-        return with_dead_letter_topics(listened, self._group(settings), settings.kafka.naming)
+        return with_dead_letter_topics(topics, self._group(settings), settings.kafka.naming)
 
     def _check_wiring(self, settings: Settings, *, needs_database: bool = True) -> list[Parameters]:
         """Every listener's parameters, or every problem at once."""
@@ -505,6 +510,17 @@ class App:
             self._sources.append(source)
 
         return _Join(name, attempt, begin, self._health)
+
+    def _look_for_topics(self, settings: Settings, admin: KafkaAdmin) -> _Join:
+        """Whether the topics are there that we send to. A broker that is away is not missed: sends wait."""
+
+        async def attempt() -> None:
+            try:
+                await admin.partitions([settings.topic_name(topic.name) for topic in self._topics])
+            except BrokerUnavailable as error:
+                _log.warning("%s: the topics that are sent to were not looked for: %s", self.name, error)
+
+        return _Join(f"{self.name} topics", attempt, lambda: None, self._health)
 
     def _call(self, spec: ListenerSpec, parameters: Parameters) -> Call:
         return Call(

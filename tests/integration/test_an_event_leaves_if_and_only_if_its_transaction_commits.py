@@ -193,3 +193,20 @@ async def test_what_was_left_behind_leaves_when_the_next_process_starts(
 
     async with running(shop):
         await until(lambda: sent(kafka, topic.name) == {"c": [1]}, what="it arrives")
+
+
+async def test_a_topic_that_the_app_sends_to_is_wanted_and_missed(
+    kafka: Kafka, new_topic: NewTopic, unique: str
+) -> None:
+    there, missing = new_topic(), f"{unique}-missing"
+    app = App("shop", topics=[Topic(there, str), Topic(missing, str)], settings=settings_for(kafka))
+
+    async with app:
+        await until(lambda: missing in str(app.unready()), what="it is missed")
+        why = str(app.unready())
+        kafka.create_topic(missing)
+        await until(lambda: not app.unready(), what="it is found")
+
+    assert app.wanted_topics() == [there, missing]
+    assert "ottla topics apply" in why
+    assert f"'{there}'" not in why

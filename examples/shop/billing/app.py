@@ -6,7 +6,7 @@ from examples.shop.billing.invoices import Invoice
 from examples.shop.contracts import INVOICES, ORDERS, OrderCreated
 from ottla import App, InPlace, Transaction
 
-app = App("billing")
+app = App("billing", topics=[INVOICES])
 
 
 @app.listener(ORDERS, concurrency=64, retry=InPlace(attempts=5, first_s=0.2, max_s=30))

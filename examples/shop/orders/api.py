@@ -9,12 +9,12 @@ from __future__ import annotations
 from fastapi import FastAPI, HTTPException, Response
 from sqlalchemy.exc import IntegrityError
 
-from examples.shop.contracts import OrderCreated
+from examples.shop.contracts import ORDERS, OrderCreated
 from examples.shop.orders.orders import NewOrder, Order
 from examples.shop.orders.publishing import KafkaOrderEventPublisher
 from ottla import App, Unavailable
 
-kafka = App("orders")
+kafka = App("orders", topics=[ORDERS])
 api = FastAPI(title="Orders", lifespan=kafka.lifespan)
 
 

@@ -27,7 +27,7 @@ app.command()(run)
 app.command()(dev)
 app.command()(config)
 app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
-app.add_typer(topics, name="topics", help="The topics that an app's listeners need on the cluster.")
+app.add_typer(topics, name="topics", help="The topics that an app needs on the cluster.")
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""`ottla topics plan` and `apply`: the topics that an app's listeners need, and the cluster."""
+"""`ottla topics plan` and `apply`: the topics that an app needs, and the cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANGES_EXIT = 2
 
 _Path = Annotated[str, typer.Argument(metavar="MODULE:APP", help="where the App is, e.g. billing.app:app")]
 
-app = typer.Typer(no_args_is_help=True, help="The topics that an app's listeners need on the cluster.")
+app = typer.Typer(no_args_is_help=True, help="The topics that an app needs on the cluster.")
 
 
 @app.command()
