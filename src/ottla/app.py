@@ -20,12 +20,11 @@ from ottla.core.pacing import BufferLimits
 from ottla.core.topology import WantedTopic, dead_letter_topic, with_dead_letter_topics
 from ottla.errors import BrokerUnavailable, Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
-from ottla.kafka.consumer import KafkaSource, SourcePolicy
-from ottla.kafka.producer import KafkaProducer
-from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
+from ottla.kafka.cluster import KafkaCluster
+from ottla.kafka.properties import client_properties
 from ottla.kafka.topic_limits import TopicLimits
 from ottla.listener import ListenerSpec, Parameters, check, parameters_of
-from ottla.ports import OutboxStatus
+from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer, SourcePolicy
 from ottla.records import TopicPartition
 from ottla.runtime.counts import Counts, total
 from ottla.runtime.engine import Engine, EnginePolicy
@@ -51,10 +50,6 @@ _log = logging.getLogger("ottla")
 
 _PRUNE_EVERY_S = 600.0
 _MOST_THREADS = 32
-_LOOK_S = 5.0
-"""How long one look for brokers and topics may take before the reason is told."""
-_LOOK_FOR_LIMITS_S = 1.0
-"""The same for a topic that is sent to for the first time: a request may be waiting."""
 _RELAY_PART = 0.5
 """Of what is left of the drain bound once the listeners have stopped."""
 
@@ -65,24 +60,29 @@ class App:
     `topics` are those that it sends to: `ottla topics` sees to them beside those of the
     listeners, and one that is missing keeps the app unready. Others may be sent to as well.
 
-    Nothing is read or opened before `run`, `start` or `async with`. One app belongs
-    to one event loop.
+    Nothing is read or opened before `run`, `start` or `async with`. A running app belongs
+    to one event loop; once stopped it may be started again, on another one as well.
     """
 
     def __init__(
         self, name: str, *, topics: Iterable[Topic[Any]] = (), settings: Settings | None = None
     ) -> None:
         self.name = name
-        self._settings = settings
+        self._given_settings = settings
         self._topics = tuple(topics)
         self._specs: list[ListenerSpec] = []
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Know nothing of an earlier run."""
+        self._cluster: Cluster | None = None
         self._health = Health()
         self._engines: list[Engine] = []
-        self._sources: list[KafkaSource] = []
+        self._sources: list[GroupMember] = []
         self._threads: list[ThreadPoolExecutor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._joining: list[asyncio.Task[None]] = []
-        self._producer: KafkaProducer | None = None
+        self._producer: Producer | None = None
         self._template: KafkaTemplate | None = None
         self._database: Database | None = None
         self._inbox: PostgresInbox | None = None
@@ -193,30 +193,32 @@ class App:
 
     # -- running
 
-    async def start(self, *, fail_fast: bool | None = None) -> None:
+    async def start(self, *, fail_fast: bool | None = None, connect: Connect = KafkaCluster.connect) -> None:
         """Begin to send and to listen. Returns at once; what is not there yet is waited for.
 
         With `fail_fast` (default: the setting) it returns once everything outside was
-        found, and raises an `Unavailable` for what was not.
+        found, and raises an `Unavailable` for what was not. `connect` makes what the app
+        runs on: Kafka, unless a test has `ottla.testing` put something else there.
 
         Raises:
             SettingsError: settings are missing or unsound, all of them in one error.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        self._settings = settings = self._settings or load_settings(self.name)
+        self._begin_anew()
+        self._cluster = cluster = connect(self.name, self._given_settings)
+        settings = cluster.settings
         parameters = self._check_wiring(settings)
-        self._producer = KafkaProducer(
-            producer_properties(settings), name=f"{self.name} producer", on_fatal=self._fail
-        )
+        self._producer = cluster.producer(f"{self.name} producer", self._fail)
         await self._producer.start()
         self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
         joins = []
         if any(found.transaction for found in parameters) or _may_use_database(settings):
-            joins.append(await self._open_database(settings, parameters))
-        admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_S)
-        joins += [self._join(spec, found, admin) for spec, found in zip(self._specs, parameters, strict=True)]
+            joins.append(await self._open_database(cluster, parameters))
+        joins += [
+            self._join(spec, found, cluster) for spec, found in zip(self._specs, parameters, strict=True)
+        ]
         if self._topics:
-            joins.append(self._look_for_topics(settings, admin))
+            joins.append(self._look_for_topics(cluster))
         if settings.fail_fast if fail_fast is None else fail_fast:
             for join in joins:
                 await join.attempt()
@@ -227,9 +229,9 @@ class App:
 
     async def stop(self) -> None:
         """End within the drain bound: what was not finished then is redelivered. May be called twice."""
-        settings = self._settings
-        if settings is None:
+        if self._cluster is None:
             return
+        settings = self._cluster.settings
         tasks = self._joining + self._tasks
         self._joining, self._tasks = [], []
         for task in tasks:
@@ -330,7 +332,7 @@ class App:
         Raises:
             SettingsError: settings are missing or unsound.
         """
-        self._settings = settings = self._settings or load_settings(self.name)
+        settings = self._given_settings or load_settings(self.name)
         return [topic.name for topic in self._wanted(settings)]
 
     def topology(self) -> list[WantedTopic]:
@@ -342,7 +344,7 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        self._settings = settings = self._settings or load_settings(self.name)
+        settings = self._given_settings or load_settings(self.name)
         self._check_wiring(settings, needs_database=False)
         return self._wanted(settings)
 
@@ -352,7 +354,7 @@ class App:
         Raises:
             SettingsError: settings are missing or unsound.
         """
-        self._settings = settings = self._settings or load_settings(self.name)
+        settings = self._given_settings or load_settings(self.name)
         return KafkaAdmin(client_properties(settings))
 
     def has_running_threads(self) -> bool:
@@ -401,7 +403,7 @@ class App:
     def _group(self, settings: Settings) -> str:
         return settings.kafka.group_id or self.name
 
-    async def _open_database(self, settings: Settings, parameters: list[Parameters]) -> _Join:
+    async def _open_database(self, cluster: Cluster, parameters: list[Parameters]) -> _Join:
         """The database's parts; the join begins to relay once its tables are there."""
         try:
             from ottla.postgres.database import Database, DatabaseSettings
@@ -410,7 +412,7 @@ class App:
             from ottla.postgres.transactions import PostgresTransactions
         except ImportError as error:
             raise WiringError(f"a listener takes a Transaction: install ottla[postgres] ({error})") from error
-        producer, template = self._producer, self._template
+        producer, template, settings = self._producer, self._template, cluster.settings
         assert settings.database_url is not None  # noqa: S101  (checked with the wiring)
         assert producer is not None and template is not None  # noqa: S101, PT018  (start made them)
         database = self._database = Database(
@@ -423,8 +425,7 @@ class App:
             ),
         )
         await database.open()
-        admin = KafkaAdmin(client_properties(settings), timeout_s=_LOOK_FOR_LIMITS_S)
-        check = TopicLimits(admin, is_compressed=_is_compressed(producer_properties(settings)))
+        check = TopicLimits(cluster)
 
         def new_outgoing() -> Outgoing:
             return Outgoing(template, check)
@@ -465,9 +466,9 @@ class App:
             except Unavailable as error:
                 _log.warning("the inbox was not pruned, later again: %s", error)
 
-    def _join(self, spec: ListenerSpec, parameters: Parameters, admin: KafkaAdmin) -> _Join:
-        settings, producer = self._settings, self._producer
-        assert settings is not None and producer is not None  # noqa: S101, PT018  (start made them)
+    def _join(self, spec: ListenerSpec, parameters: Parameters, cluster: Cluster) -> _Join:
+        settings, producer = cluster.settings, self._producer
+        assert producer is not None  # noqa: S101  (start made it)
         group = self._group(settings)
         topic = settings.topic_name(spec.topic.name)
         # Of the declared name: the inbox still knows it when the topic or the function is renamed.
@@ -479,9 +480,7 @@ class App:
             self._threads.append(threads)
         inbox = self._inbox if parameters.transaction else None
         partitions: dict[str, int] = {}
-        source = KafkaSource(
-            consumer_properties(settings, group), [topic], _source_policy(spec, settings), name=name
-        )
+        source = cluster.member(topic, _source_policy(spec, settings), group=group, name=name)
         engine = Engine(
             name,
             _engine_policy(spec, settings),
@@ -493,14 +492,14 @@ class App:
                 name, group, topic=dead_letters, partitions=partitions, producer=producer, inbox=inbox
             ),
             health=self._health,
-            clock=LoopClock(asyncio.get_running_loop()),
+            clock=cluster.clock or LoopClock(asyncio.get_running_loop()),
             chance=random.random,
             on_fatal=self._fail,
         )
 
         async def attempt() -> None:
             wanted = [topic, dead_letters] if spec.dead_letter else [topic]
-            partitions.update(await admin.partitions(wanted))
+            partitions.update(await cluster.partitions(wanted))
             if parameters.transaction and self._database is not None:
                 await self._database.check()
 
@@ -511,12 +510,12 @@ class App:
 
         return _Join(name, attempt, begin, self._health)
 
-    def _look_for_topics(self, settings: Settings, admin: KafkaAdmin) -> _Join:
+    def _look_for_topics(self, cluster: Cluster) -> _Join:
         """Whether the topics are there that we send to. A broker that is away is not missed: sends wait."""
 
         async def attempt() -> None:
             try:
-                await admin.partitions([settings.topic_name(topic.name) for topic in self._topics])
+                await cluster.partitions([cluster.settings.topic_name(topic.name) for topic in self._topics])
             except BrokerUnavailable as error:
                 _log.warning("%s: the topics that are sent to were not looked for: %s", self.name, error)
 
@@ -581,11 +580,6 @@ def _may_use_database(settings: Settings) -> bool:
     return is_postgres and all(find_spec(name) for name in ("sqlalchemy", "psycopg"))
 
 
-def _is_compressed(properties: dict[str, str]) -> bool:
-    names = ("compression.type", "compression.codec")
-    return any(properties.get(name, "none") != "none" for name in names)
-
-
 def _places(spec: ListenerSpec) -> int:
     """How many records run at once: no more than there are threads, so that none waits for one."""
     return spec.concurrency if spec.is_async else min(spec.concurrency, _MOST_THREADS)
@@ -605,12 +599,9 @@ def _engine_policy(spec: ListenerSpec, settings: Settings) -> EnginePolicy:
 
 def _source_policy(spec: ListenerSpec, settings: Settings) -> SourcePolicy:
     kafka = settings.kafka
-    assignor = str(kafka.consumer.get("partition.assignment.strategy", kafka.assignor))
-    protocol = kafka.consumer.get("group.protocol", kafka.group_protocol)
     return SourcePolicy(
         start=spec.start or kafka.start,
         on_out_of_range=spec.on_out_of_range,
-        is_incremental=protocol == "consumer" or assignor == "cooperative-sticky",
         drain_s=kafka.drain_s,
         limits=BufferLimits(records=kafka.buffered_records, bytes=kafka.buffered_mb * 1024 * 1024),
         commits=CommitPolicy(records=kafka.commit_records, interval_s=kafka.commit_interval_s),

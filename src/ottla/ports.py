@@ -7,15 +7,17 @@ implementation passes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from ottla.core.offsets import Committable
+from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.outbox import StoredRecord, Wanted
+from ottla.core.pacing import BufferLimits
 from ottla.errors import FatalClientError, Unavailable
 from ottla.records import EncodedRecord, Headers, SendResult, TopicPartition
+from ottla.settings import Settings
 
 
 class Message(Protocol):
@@ -262,3 +264,73 @@ class RecordSource(Protocol):
     async def close(self, bound_s: float) -> None:
         """Commit the newest snapshot, wait for the answer at most `bound_s`, leave the group."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePolicy:
+    """How a source begins, paces and commits."""
+
+    start: str = "earliest"
+    """Where a partition without a committed offset begins: `earliest` or `latest`."""
+    on_out_of_range: str = "stop"
+    """`stop` the partition when its next record is gone, or go on at `earliest` or `latest`."""
+    drain_s: float = 25.0
+    limits: BufferLimits = field(default_factory=BufferLimits)
+    commits: CommitPolicy = field(default_factory=CommitPolicy)
+
+
+class GroupMember(RecordSource, Protocol):
+    """A source that can tell whether its group knows it."""
+
+    def is_member(self) -> bool:
+        """Whether it does, where the group tells of no empty assignment; False where it does tell."""
+        ...
+
+
+class Producer(RecordProducer, Protocol):
+    """A producer that somebody starts and closes."""
+
+    async def start(self) -> None:
+        """Make the client. Raises `SettingsError` for a property that it refuses."""
+        ...
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for what is not acknowledged, `timeout_s` at most; a send fails from now on."""
+        ...
+
+
+class Cluster(Protocol):
+    """One app's side of Kafka, or of what stands in for it: makes the edges that the app joins."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        ...
+
+    @property
+    def clock(self) -> Clock | None:
+        """What back-off is measured by; None for the event loop's own clock."""
+        ...
+
+    def producer(self, name: str, on_fatal: Callable[[FatalClientError], None]) -> Producer:
+        """A producer for all that the app sends."""
+        ...
+
+    def member(self, topic: str, policy: SourcePolicy, *, group: str, name: str) -> GroupMember:
+        """A listener's member of `group`, not joined yet."""
+        ...
+
+    async def partitions(self, topics: Iterable[str]) -> Mapping[str, int]:
+        """How many partitions each of `topics` has. Raises an `Unavailable` for those that are not there."""
+        ...
+
+    async def largest_batch(self, topic: str) -> int | None:
+        """The most bytes that `topic` takes at once; None where nobody can tell. Raises as `partitions`."""
+        ...
+
+
+Connect = Callable[[str, Settings | None], Cluster]
+"""The cluster for an app of that name, by the settings that it was given, else by those in force.
+
+Raises `SettingsError`. Opens nothing.
+"""

@@ -15,7 +15,7 @@ import pytest
 
 from ottla import App, Topic
 from tests.conftest import NewTopic
-from tests.support.apps import committed, produce, running, settings_for, until
+from tests.support.apps import committed, produce, running, settings_for, source_of, until
 from tests.support.kafka_server import Kafka
 
 INTERVAL_S = 1.0
@@ -61,7 +61,7 @@ async def test_the_member_stays_and_the_record_is_handled_once(
     async with running(app):
         produce(kafka, topic, [("key", "slow")])
         await until(lambda: committed(kafka, unique, topic) == {0: 1}, what="the record is committed")
-        assignments = app._sources[0]._epoch
+        assignments = source_of(app)._epoch
 
     assert calls == ["slow"]
     assert assignments == 1

@@ -6,7 +6,7 @@ import asyncio
 
 from ottla import App, Topic
 from tests.conftest import NewTopic
-from tests.support.apps import committed, produce, running, settings_for, until
+from tests.support.apps import committed, produce, running, settings_for, source_of, until
 from tests.support.kafka_server import Kafka
 
 MOST = 100
@@ -34,7 +34,7 @@ async def test_the_buffer_stays_within_its_bound_while_it_is_full_paused_and_res
 
     produce(kafka, topic, [(None, str(number)) for number in range(3000)])
     async with running(app):
-        pacing = app._sources[0]._pacing
+        pacing = source_of(app)._pacing
         await until(lambda: pacing.is_paused, what="the partitions are paused")
         when_paused = app._engines[0].load().records
         gate.set()
@@ -60,7 +60,7 @@ async def test_the_bound_in_megabytes_holds_too(kafka: Kafka, new_topic: NewTopi
 
     produce(kafka, topic, [(None, b"x" * 50_000)] * 1200)
     async with running(app):
-        await until(lambda: app._sources[0]._pacing.is_paused, what="the partition is paused")
+        await until(lambda: source_of(app)._pacing.is_paused, what="the partition is paused")
         size = app._engines[0].load().size
         gate.set()
         await until(lambda: len(handled) >= 1200, what="every record is handled")

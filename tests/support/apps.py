@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka import Message as KafkaMessage
 
 from ottla.app import App
+from ottla.kafka.consumer import KafkaSource
 from ottla.settings import Settings, load_settings
 from tests.support.kafka_server import Kafka
 
@@ -34,6 +35,13 @@ def settings_for(kafka: Kafka, **environment: str) -> Settings:
             **environment,
         }
     )
+
+
+def source_of(app: App) -> KafkaSource:
+    """The consumer of an app that has one listener and runs."""
+    (source,) = app._sources
+    assert isinstance(source, KafkaSource)
+    return source
 
 
 @asynccontextmanager

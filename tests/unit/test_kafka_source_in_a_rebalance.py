@@ -17,8 +17,8 @@ from confluent_kafka import TopicPartition as ClientPartition
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.errors import FatalClientError, Unavailable
 from ottla.kafka import consumer
-from ottla.kafka.consumer import KafkaSource, SourcePolicy
-from ottla.ports import Gap, Load, Message, Progress, Start
+from ottla.kafka.consumer import KafkaSource
+from ottla.ports import Gap, Load, Message, Progress, SourcePolicy, Start
 from ottla.records import TopicPartition
 from tests.support.apps import until
 

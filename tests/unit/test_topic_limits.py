@@ -100,27 +100,6 @@ async def test_headers_count_for_the_size(limits: TopicLimits, cluster: Scripted
         await limits.check(LARGE._replace(headers=Headers((("name", None),))))
 
 
-async def test_only_the_broker_can_tell_whether_a_compressed_record_is_too_large(
-    cluster: ScriptedCluster, clock: Clock
-) -> None:
-    limits = TopicLimits(cluster, is_compressed=True, clock=clock)
-    cluster.tells = 10
-
-    await limits.check(LARGE)
-
-    assert cluster.asked == ["orders"]
-
-
-async def test_a_compressed_record_of_a_missing_topic_is_refused(
-    cluster: ScriptedCluster, clock: Clock
-) -> None:
-    limits = TopicLimits(cluster, is_compressed=True, clock=clock)
-    cluster.tells = TopicMissing("create topic orders")
-
-    with pytest.raises(TopicMissing, match="create topic orders"):
-        await limits.check(SMALL)
-
-
 async def test_a_topic_whose_limit_nobody_tells_takes_every_size(
     limits: TopicLimits, cluster: ScriptedCluster, clock: Clock
 ) -> None:

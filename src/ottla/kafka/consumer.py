@@ -22,7 +22,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from confluent_kafka import (
@@ -34,12 +33,12 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as ClientPartition
 
-from ottla.core.offsets import CommitLedger, CommitPolicy, Committable
-from ottla.core.pacing import BufferLimits, Pacing, Poll, Step
+from ottla.core.offsets import CommitLedger, Committable
+from ottla.core.pacing import Pacing, Poll, Step
 from ottla.errors import BrokerUnavailable, FatalClientError
 from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, settings_error, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
-from ottla.ports import Gap, Message, Progress, RecordSink, Start
+from ottla.ports import Gap, Message, Progress, RecordSink, SourcePolicy, Start
 from ottla.records import TopicPartition
 
 _log = logging.getLogger("ottla.consumer")
@@ -56,30 +55,26 @@ _LOOK_TO_REJOIN_S = 60.0
 _SAY_AGAIN_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePolicy:
-    """How a source begins, paces and commits."""
-
-    start: str = "earliest"
-    """Where a partition without a committed offset begins: `earliest` or `latest`."""
-    on_out_of_range: str = "stop"
-    """`stop` the partition when its next record is gone, or go on at `earliest` or `latest`."""
-    is_incremental: bool = True
-    """Whether the group's protocol assigns incrementally: cooperative-sticky, KIP-848."""
-    drain_s: float = 25.0
-    limits: BufferLimits = field(default_factory=BufferLimits)
-    commits: CommitPolicy = field(default_factory=CommitPolicy)
-
-
 class KafkaSource:
-    """Polls one topic for one listener. Fills `ports.RecordSource`."""
+    """Polls one topic for one listener. Fills `ports.GroupMember`.
+
+    `is_incremental`: whether the group's protocol assigns incrementally, as
+    cooperative-sticky and KIP-848 do.
+    """
 
     def __init__(
-        self, properties: dict[str, Any], topics: Sequence[str], policy: SourcePolicy, *, name: str
+        self,
+        properties: dict[str, Any],
+        topics: Sequence[str],
+        policy: SourcePolicy,
+        *,
+        name: str,
+        is_incremental: bool = True,
     ) -> None:
         self._properties = properties
         self._topics = list(topics)
         self._policy = policy
+        self._is_incremental = is_incremental
         self._name = name
         self._pacing = Pacing(policy.limits)
         self._ledger = CommitLedger(policy.commits)
@@ -272,12 +267,12 @@ class KafkaSource:
     def _on_assign(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """Take partitions up at the offsets that we resolve, not where a default would put them."""
         self._has_joined = True
-        if not self._policy.is_incremental:
+        if not self._is_incremental:
             self._unresolved.clear()
         self._unresolved += partitions
         if not self._resolve():
             # The client would now assign them itself, at offsets of its own, so assign nothing.
-            (self._consumer.incremental_assign if self._policy.is_incremental else self._consumer.assign)([])
+            (self._consumer.incremental_assign if self._is_incremental else self._consumer.assign)([])
 
     def _resolve(self) -> bool:
         """Assign what waits for its start; False, and it goes on waiting, when the broker does not answer."""
@@ -324,7 +319,7 @@ class KafkaSource:
         return watermarks
 
     def _assign(self, partitions: list[ClientPartition]) -> None:
-        if not self._policy.is_incremental:
+        if not self._is_incremental:
             self._consumer.assign(partitions)
         elif partitions:
             self._consumer.incremental_assign(partitions)
@@ -380,7 +375,7 @@ class KafkaSource:
 
     def _unassign(self, partitions: list[ClientPartition], ours: list[TopicPartition]) -> None:
         """Left alone the client unassigns all `partitions`, which fails for those that still waited."""
-        if self._policy.is_incremental and len(ours) < len(partitions):
+        if self._is_incremental and len(ours) < len(partitions):
             self._consumer.incremental_unassign([ClientPartition(*partition) for partition in ours])
 
     def _known(self, partitions: list[ClientPartition]) -> list[TopicPartition]:
@@ -510,7 +505,7 @@ class KafkaSource:
         """
         self._let_go([partition])
         start = ClientPartition(*partition, offset)
-        if self._policy.is_incremental:
+        if self._is_incremental:
             self._consumer.incremental_unassign([ClientPartition(*partition)])
             self._consumer.incremental_assign([start])
         else:

@@ -29,24 +29,17 @@ class _Known(NamedTuple):
     absent: Unavailable | None = None
 
 
-class Cluster(Protocol):
-    """What `KafkaAdmin` tells."""
+class TellsLargestBatch(Protocol):
+    """What is asked of a `ports.Cluster`."""
 
     async def largest_batch(self, topic: str) -> int | None: ...
 
 
 class TopicLimits:
-    """Fills `transaction.Check`. Safe to share between tasks; made on the event loop it belongs to.
+    """Fills `transaction.Check`. Safe to share between tasks; made on the event loop it belongs to."""
 
-    `is_compressed`: records may take less than their size, so that only the broker can
-    refuse one for it.
-    """
-
-    def __init__(
-        self, admin: Cluster, *, is_compressed: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._admin = admin
-        self._is_compressed = is_compressed
+    def __init__(self, cluster: TellsLargestBatch, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cluster = cluster
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._known: dict[str, _Known] = {}
@@ -76,7 +69,7 @@ class TopicLimits:
 
     def _check_size(self, record: EncodedRecord, largest: int | None) -> None:
         size = batch_bytes(record.key, record.value, record.headers)
-        if largest is not None and size > largest and not self._is_compressed:
+        if largest is not None and size > largest:
             raise RecordTooLarge(
                 f"{record_name(record.topic, record.key)}: {size} bytes, the topic takes {largest}; "
                 "raise its max.message.bytes, or send a reference to the content",
@@ -97,7 +90,7 @@ class TopicLimits:
 
     async def _learn(self, topic: str) -> None:
         try:
-            largest = await self._admin.largest_batch(topic)
+            largest = await self._cluster.largest_batch(topic)
             self._known[topic] = _Known(self._clock(), largest)
         except (TopicMissing, NotAuthorized) as error:
             self._known[topic] = _Known(self._clock(), absent=error)
