@@ -311,6 +311,14 @@ class App:
         """How records ended in this process, up to its stop. Threads may ask."""
         return total(engine.counts() for engine in tuple(self._engines))
 
+    def under_way(self) -> list[str]:
+        """Which records are handled now, one line each.
+
+        Empty when every record that is left waits: for its back-off, or for something
+        outside. On the event loop only.
+        """
+        return [line for engine in self._engines for line in engine.under_way()]
+
     async def outbox(self) -> OutboxStatus:
         """How many records wait in the outbox of this database, whichever process stored them, and how long.
 

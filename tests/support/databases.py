@@ -27,7 +27,10 @@ def migrated(database_url: str) -> str:
 
 @pytest.fixture
 async def database(migrated: str) -> AsyncIterator[Database]:
-    """An open `Database` with few connections and impatient locks."""
+    """An open `Database` with few connections and impatient locks.
+
+    Stands before the fixture of the same name that Ottla gives to its users.
+    """
     database = Database(
         migrated,
         DatabaseSettings(connections=4, threads=2, lock_timeout_s=0.5, idle_in_transaction_s=30),

@@ -178,6 +178,17 @@ class Engine:
             self._finished - others, self._duplicates, self._skipped, self._dead_lettered, self._retried
         )
 
+    def under_way(self) -> list[str]:
+        """What goes on now, one line each; empty when all that is left waits for time or for a cure."""
+        told = [
+            f"{self.name}: {delivery} is handled, attempt {delivery.attempt}"
+            for worker in self._workers
+            if (delivery := worker.delivery) is not None
+        ]
+        if not told and self._lanes and self._suspension.may_start:
+            told.append(f"{self.name}: records are about to start")
+        return told
+
     def partitions(self) -> list[TopicPartition]:
         """The partitions that are ours now."""
         return [state.partition for state in tuple(self._states.values())]

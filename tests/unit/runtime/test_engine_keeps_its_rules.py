@@ -10,9 +10,8 @@ well again everything comes to its end and no room or lane stays taken.
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -30,11 +29,12 @@ from hypothesis.stateful import (
 from ottla.core.backoff import InPlace
 from ottla.core.decide import Bury, Ended, Failed, GivenUp, Interrupted, Outcome, Reason
 from ottla.errors import DatabaseUnavailable, SendTimedOut
-from ottla.ports import Load, Progress, RecordSink, Start, Timer
+from ottla.ports import Load, Progress, RecordSink, Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery, Phase
 from ottla.runtime.engine import Engine, EnginePolicy
 from ottla.runtime.lifecycle import Health
+from ottla.testing import ManualClock
 
 PARTITIONS = (0, 1)
 KEYS = (b"a", b"b", None)
@@ -74,39 +74,6 @@ class Message:
 
     def __len__(self) -> int:
         return 5
-
-
-@dataclass
-class ManualClock:
-    """Time that a rule turns."""
-
-    time: float = 0.0
-    due: list[tuple[float, int, ManualTimer]] = field(default_factory=list)
-    count: int = 0
-
-    def now(self) -> float:
-        return self.time
-
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
-        timer = ManualTimer(callback)
-        self.count += 1
-        heapq.heappush(self.due, (self.time + delay_s, self.count, timer))
-        return timer
-
-    def turn(self, seconds: float) -> None:
-        self.time += seconds
-        while self.due and self.due[0][0] <= self.time:
-            timer = heapq.heappop(self.due)[2]
-            if timer.callback is not None:
-                timer.callback()
-
-
-@dataclass
-class ManualTimer:
-    callback: Callable[[], None] | None
-
-    def cancel(self) -> None:
-        self.callback = None
 
 
 @dataclass
@@ -320,7 +287,7 @@ class EngineBesideAModel(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 5.0, 60.0]))
     def turn(self, seconds: float) -> None:
-        self.clock.turn(seconds)
+        self.clock.advance(seconds)
         self._settle()
 
     # -- handlers and dead letters
