@@ -82,7 +82,7 @@ class InMemoryBroker:
 
     @asynccontextmanager
     async def run(self, *apps: Application, **environment: str) -> AsyncIterator[None]:
-        """Run the apps; the block begins when they have joined their groups, and they stop at its end.
+        """Run the apps; the block begins when they have their partitions, and they stop at its end.
 
         `environment` are settings by the names of their variables, such as
         `DATABASE_URL=…`; nothing is read from the process's environment or a file. An
@@ -232,8 +232,9 @@ class InMemoryBroker:
             self.clock.advance(until - self.clock.now())
 
     async def _all_have_joined(self) -> None:
+        """And have their partitions, unless a handler holds that up: a test may keep it from ending."""
         patience = _Patience(_JOIN_S)
-        while self._joining():
+        while self._joining() or (self._rebalances() and not self._handled()):
             await patience.turn(self._why_not)
 
     def _joining(self) -> list[str]:
@@ -241,9 +242,14 @@ class InMemoryBroker:
 
     def _under_way(self) -> list[str]:
         """What goes on without the clock."""
-        told = [each for app in self._running for each in app.under_way()]
-        told += [f"group {name}: a rebalance" for name, group in self._groups.items() if group.is_rebalancing]
-        return told + [f"{member.name}: records to read" for member in self._members() if member.is_reading]
+        reads = [f"{member.name}: records to read" for member in self._members() if member.is_reading]
+        return self._handled() + self._rebalances() + reads
+
+    def _handled(self) -> list[str]:
+        return [each for app in self._running for each in app.under_way()]
+
+    def _rebalances(self) -> list[str]:
+        return [f"group {name}: a rebalance" for name, group in self._groups.items() if group.is_rebalancing]
 
     def _members(self) -> list[InMemorySource]:
         return [member for cluster in self._running.values() if cluster for member in cluster.members]

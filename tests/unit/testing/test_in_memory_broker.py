@@ -266,6 +266,36 @@ async def test_settings_for_an_app_that_has_its_own_are_refused(broker: InMemory
             pass
 
 
+async def test_members_have_their_partitions_when_the_block_begins(broker: InMemoryBroker) -> None:
+    first, second, third = (an_app(fail) for _ in range(3))
+
+    async with broker.run(first, second):
+        two = [len(app.assigned()) for app in (first, second)]
+        async with broker.run(third):
+            three = [len(app.assigned()) for app in (first, second, third)]
+
+    assert (two, three) == ([2, 1], [1, 1, 1])
+
+
+async def test_a_member_joins_although_a_handler_of_another_does_not_end(broker: InMemoryBroker) -> None:
+    may_end = asyncio.Event()
+
+    async def wait(order: Order) -> None:
+        await may_end.wait()
+
+    first, second = an_app(wait), an_app(wait)
+    async with broker.run(first):
+        for number in range(20):
+            await broker.send(ORDERS, Order(order_id=f"o-{number}"))
+        async with broker.run(second):
+            before = len(first.assigned()), len(second.assigned())
+            may_end.set()
+            await broker.settle()
+            after = len(first.assigned()), len(second.assigned())
+
+    assert (before, after) == ((3, 0), (2, 1))
+
+
 async def test_an_app_that_runs_already_is_refused_and_runs_on(broker: InMemoryBroker) -> None:
     app = an_app(fail, retry=Never())
 
