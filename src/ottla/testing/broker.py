@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
 from ottla.core.topology import Naming, dead_letter_topic
-from ottla.errors import OttlaError, SettingsError, WiringError
+from ottla.errors import SettingsError, WiringError
 from ottla.ports import Connect, OutboxStatus
 from ottla.records import SendResult
 from ottla.serde.json import Decoder, decoder
@@ -24,6 +24,7 @@ from ottla.testing.cluster import InMemoryCluster
 from ottla.testing.consumer_record import ConsumerRecord
 from ottla.testing.group import Group
 from ottla.testing.log import Topics
+from ottla.testing.patience import Patience
 from ottla.testing.producer import InMemoryProducer
 from ottla.testing.source import InMemorySource
 from ottla.topics import Key, Topic
@@ -36,13 +37,6 @@ _DEFAULTS = {
 }
 _FOR_EVER = float("inf")
 _JOIN_S = 10.0
-_QUICK_TURNS = 100
-_LOOK_S = 0.001
-"""How often a handler is looked at that waits for something outside: nobody tells when it ends."""
-
-
-class NotSettled(OttlaError):
-    """Something has not come to its end in time; the message says what, and why where that is known."""
 
 
 class Application(Protocol):
@@ -219,7 +213,7 @@ class InMemoryBroker:
 
     async def _run_until(self, until: float, within_s: float) -> None:
         """The clock moves only when nothing goes on without it, and no further than `until`."""
-        patience = _Patience(within_s)
+        patience = Patience(within_s)
         while True:
             await patience.turn(self._why_not)
             if self._under_way():
@@ -233,7 +227,7 @@ class InMemoryBroker:
 
     async def _all_have_joined(self) -> None:
         """And have their partitions, unless a handler holds that up: a test may keep it from ending."""
-        patience = _Patience(_JOIN_S)
+        patience = Patience(_JOIN_S)
         while self._joining() or (self._rebalances() and not self._handled()):
             await patience.turn(self._why_not)
 
@@ -268,27 +262,6 @@ class InMemoryBroker:
         reasons = [f"{subject}: {why}" for app in self._running for subject, why in app.unready().items()]
         told = self._joining() + self._under_way() + reasons or ["something that waits in time, or an outbox"]
         return f"{'; '.join(told)}; the clock stands at {self.clock.now():g} s"
-
-
-class _Patience:
-    """Turns of the event loop, quick ones at first, until real time is up."""
-
-    def __init__(self, within_s: float) -> None:
-        self._clock = asyncio.get_running_loop().time
-        self._within_s = within_s
-        self._deadline = self._clock() + within_s
-        self._turns = 0
-
-    async def turn(self, why_not: Callable[[], str]) -> None:
-        """Let others run once. Raises `NotSettled` when the time is up."""
-        if self._clock() > self._deadline:
-            raise NotSettled(f"not within {self._within_s:g} s of real time: {why_not()}")
-        self._turns += 1
-        await asyncio.sleep(0 if self._turns < _QUICK_TURNS else _LOOK_S)
-
-    def renew(self) -> None:
-        """Something went on: what follows may be quick again."""
-        self._turns = 0
 
 
 def _settings(app_name: str, environment: Mapping[str, str]) -> Settings:
