@@ -32,17 +32,51 @@ README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery
 
 class Link(NamedTuple):
     page: Path
+    text: str
     target: str
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}: {self.target}"
 
+    @property
+    def file(self) -> Path:
+        path = self.target.partition("#")[0]
+        return (self.page.parent / path).resolve() if path else self.page
+
+    @property
+    def anchor(self) -> str:
+        return self.target.partition("#")[2]
+
 
 def links() -> Iterator[Link]:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page)):
+        for text, target in re.findall(r"\[([^\[\]]*)\]\(([^)\s]+)\)", without_blocks(page)):
             if "://" not in target:
-                yield Link(page, target)
+                yield Link(page, text, target)
+
+
+LINKS = list(links())
+TO_CODE = [link for link in LINKS if link.file.suffix == ".py" and link.anchor]
+"""Links to a line of a Python file. Their text names, last, what is defined there."""
+
+
+def definitions(file: Path) -> dict[str, int]:
+    """What a Python file defines at its top and in its classes, by dotted name; of overloads the last."""
+    lines: dict[str, int] = {}
+
+    def look(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            match node:
+                case ast.ClassDef(name=name, body=inner):
+                    lines[prefix + name] = node.lineno
+                    look(inner, f"{prefix}{name}.")
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    lines[prefix + name] = node.lineno
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                    lines[prefix + name] = node.lineno
+
+    look(ast.parse(file.read_text()).body, "")
+    return lines
 
 
 def anchors(page: Path) -> set[str]:
@@ -81,15 +115,22 @@ def test_the_pages_are_found() -> None:
     names = {page.relative_to(ROOT).as_posix() for page in PAGES}
 
     assert {"README.md", "CONTRIBUTING.md", "docs/explanation/delivery.md"} <= names
+    assert "src/ottla/template.py" in {link.file.relative_to(ROOT).as_posix() for link in TO_CODE}
 
 
-@pytest.mark.parametrize("link", list(links()), ids=str)
+@pytest.mark.parametrize("link", LINKS, ids=str)
 def test_a_relative_link_leads_to_a_page_and_a_heading(link: Link) -> None:
-    path, _, anchor = link.target.partition("#")
-    target = (link.page.parent / path).resolve() if path else link.page
+    assert link.file.exists()
+    assert not link.anchor or link in TO_CODE or link.anchor in anchors(link.file)
 
-    assert target.exists()
-    assert not anchor or anchor in anchors(target)
+
+@pytest.mark.parametrize("link", TO_CODE, ids=str)
+def test_a_link_to_a_line_of_code_leads_to_what_its_text_names(link: Link) -> None:
+    name = re.findall(r"\w+(?:\.\w+)*", link.text)[-1]
+
+    lines = [f"L{line}" for path, line in definitions(link.file).items() if f".{path}".endswith(f".{name}")]
+
+    assert link.anchor in lines, f"{name} is defined at {', '.join(lines) or 'no line'} of {link.file.name}"
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
