@@ -9,15 +9,28 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pydantic_core import PydanticUndefinedType
 
 from ottla.core.decide import Reason
 from ottla.core.headers import Origin, dead_letter_headers
+from ottla.core.identity import event_id
+from ottla.records import Headers
 from ottla.settings import load_settings
-from ottla.settings.model import BY_VARIABLE
+from ottla.settings.model import (
+    BY_VARIABLE,
+    SETTINGS,
+    KafkaSettings,
+    SettingPath,
+    Settings,
+    key_of,
+    variable_of,
+)
+from ottla.template import RecordEncoder
 from tests.support.pages import ROOT, Block, blocks, pages, without_blocks
 
 PAGES = pages()
@@ -28,6 +41,9 @@ _HOST = re.compile(r"\b(?:[\w-]+\.)+(?:com|org|net|io|dev|cloud|internal|local)\
 OTHER_VARIABLES = {"OTTLA_CONFIG"}
 """Variables that are no setting but tell where the settings are."""
 README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery.md"
+SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
+HEADERS_PAGE = ROOT / "docs" / "reference" / "headers.md"
+NOTHING = "\N{EN DASH}"
 
 
 class Link(NamedTuple):
@@ -95,6 +111,22 @@ def table(page: Path, heading: str) -> list[list[str]]:
     assert rows is not None, f"no table below {heading!r}"
     lines = rows[0].splitlines()[2:]
     return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def told_default(path: SettingPath) -> str:
+    """A setting's default as pages tell it; `NOTHING` where there is none."""
+    fields = KafkaSettings.model_fields if path[0] == "kafka" else Settings.model_fields
+    match fields[path[-1]].default:
+        case None | PydanticUndefinedType():
+            return NOTHING
+        case Enum(value=value):
+            return str(value)
+        case bool(value):
+            return str(value).lower()
+        case int(value):
+            return f"{value:,}"
+        case value:
+            return str(value)
 
 
 def resolve(name: str) -> object:
@@ -262,14 +294,46 @@ def test_defaults_that_the_readme_tells_are_those_of_the_settings() -> None:
     assert wrong == {}
 
 
-def test_the_table_of_dead_letter_headers_is_the_one_that_is_written() -> None:
+def test_every_setting_is_on_its_page_with_variable_key_default_and_description() -> None:
+    expected = [
+        [variable_of(path) or NOTHING, key_of(path), told_default(path), description]
+        for path, description in SETTINGS.items()
+    ]
+
+    assert table(SETTINGS_PAGE, "## All of them") == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [(DELIVERY, "## What a dead letter carries"), (HEADERS_PAGE, "## Written on dead letters")],
+    ids=["delivery", "headers"],
+)
+def test_the_table_of_dead_letter_headers_is_the_one_that_is_written(page: Path, heading: str) -> None:
     origin = Origin("orders", 1, 2, 3, 1, "billing")
 
     written = dead_letter_headers(None, origin, Reason.EXHAUSTED, ValueError("no"))
 
-    assert {row[0] for row in table(DELIVERY, "## What a dead letter carries")} == {
+    assert {row[0] for row in table(page, heading)} == {name for name, _ in written}
+
+
+def test_the_table_of_headers_of_a_send_is_what_is_written() -> None:
+    written = RecordEncoder().encode("orders", "text").headers
+
+    assert [row[0] for row in table(HEADERS_PAGE, "## Written on every send")] == [
         name for name, _ in written
-    }
+    ]
+
+
+def test_the_headers_told_as_read_are_those_that_make_an_event_id() -> None:
+    told = [row[0] for row in table(HEADERS_PAGE, "## Read from every record")]
+
+    def known(*names: str) -> str:
+        return event_id(Headers((name, name.encode()) for name in names), "orders", 0, 7, 1)
+
+    ours, cloud_id, cloud_source = told
+    assert known(*told) == ours
+    assert known(cloud_source, cloud_id) == f"{cloud_source}#{cloud_id}"
+    assert known(cloud_source) == "orders-0-7@1"
 
 
 def test_every_reason_for_a_dead_letter_is_told() -> None:
