@@ -50,6 +50,8 @@ _log = logging.getLogger("ottla")
 
 _PRUNE_EVERY_S = 600.0
 _MOST_THREADS = 32
+_LEAST_BESIDE = 3
+"""Connections that an app with transactions in threads needs."""
 _RELAY_PART = 0.5
 """Of what is left of the drain bound once the listeners have stopped."""
 
@@ -403,6 +405,11 @@ class App:
             if needs_database and parameters.transaction and settings.database_url is None:
                 problems.append(
                     f"{spec} takes a Transaction: set DATABASE_URL (postgresql://user:password@host/name)"
+                )
+            if parameters.transaction and not spec.is_async and settings.database_connections < _LEAST_BESIDE:
+                problems.append(
+                    f"{spec} is a `def` that takes a Transaction: set DATABASE_CONNECTIONS to {_LEAST_BESIDE}"
+                    " or more: for its threads, for the outbox, for the rest"
                 )
         if problems:
             raise WiringError("\n".join(problems))

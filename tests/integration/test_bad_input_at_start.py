@@ -41,8 +41,23 @@ def complaints(output: str) -> list[str]:
         ),
         (f"{MISWIRED}:twice", {"KAFKA_BOOTSTRAP_SERVERS": None}, ("KAFKA_BOOTSTRAP_SERVERS",)),
         (f"{MISWIRED}:twice", {"KAFKA_DRAIN_S": "ages"}, ("KAFKA_DRAIN_S", "ages")),
+        (
+            f"{MISWIRED}:crowded",
+            {"DATABASE_URL": "postgresql://u@127.0.0.1:1/d", "DATABASE_CONNECTIONS": "2"},
+            ("in_a_thread", "DATABASE_CONNECTIONS to 3"),
+        ),
     ],
-    ids=["same-group-twice", "parameter", "annotation", "attribute", "module", "file", "unset", "value"],
+    ids=[
+        "same-group-twice",
+        "parameter",
+        "annotation",
+        "attribute",
+        "module",
+        "file",
+        "unset",
+        "value",
+        "connections",
+    ],
 )
 async def test_what_only_an_edit_cures_exits_with_78_and_one_line(
     tmp_path: Path, app: str, environment: dict[str, str | None], said: tuple[str, ...]

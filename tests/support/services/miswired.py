@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ottla import App, Topic
+from sqlalchemy.orm import Session
+
+from ottla import App, Topic, Transaction
 
 ORDERS = Topic("orders", bytes)
 
@@ -30,3 +32,10 @@ unusable = App("unusable")
 @unusable.listener(ORDERS)
 async def without_annotation(value) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     ...
+
+
+crowded = App("crowded")
+
+
+@crowded.listener(ORDERS)
+def in_a_thread(value: bytes, tx: Transaction[Session]) -> None: ...
