@@ -9,6 +9,8 @@ Rules of this file:
 - A tracker lives for one assignment (an epoch). Whatever an older epoch reports goes to
   an older tracker and changes nothing.
 - A commit that failed is forgotten, so that it is due again; only an acknowledged one counts.
+- One commit of a partition is out at a time. A client sends one again whose connection broke,
+  and it would then come behind the next one and take the group back.
 """
 
 from __future__ import annotations
@@ -121,9 +123,17 @@ class CommitLedger:
         return enough or now - self._last_at >= self._policy.interval_s
 
     def select(
-        self, now: float, finished: int, offsets: Mapping[TopicPartition, int]
+        self,
+        now: float,
+        finished: int,
+        offsets: Mapping[TopicPartition, int],
+        *,
+        is_last: bool = False,
     ) -> dict[TopicPartition, int]:
         """Of `offsets`, those that the broker does not know yet; from now on they count as sent.
+
+        Where an answer is awaited none is sent, unless it `is_last`: there is no later
+        one to send, so the risk of being overtaken is better than not to send it.
 
         Never less than what was sent in this epoch: a position behind transaction markers
         is more than the offset that the next snapshot names.
@@ -132,7 +142,9 @@ class CommitLedger:
         due = {
             partition: offset
             for partition, offset in offsets.items()
-            if partition in self._sent and ((sent := self._sent[partition]) is None or offset > sent)
+            if partition in self._sent
+            and ((sent := self._sent[partition]) is None or offset > sent)
+            and (is_last or sent == self._acknowledged[partition])
         }
         self._sent.update(due)
         return due

@@ -363,7 +363,7 @@ class KafkaSource:
                 bound_s,
                 ", ".join(map(str, ours)),
             )
-        self._commit(time.monotonic(), set(ours))
+        self._commit(time.monotonic(), set(ours), is_last=True)
         self._forget(ours)
 
     def _on_lost(self, _: Consumer, partitions: list[ClientPartition]) -> None:
@@ -399,13 +399,13 @@ class KafkaSource:
         if self._ledger.is_due(now, self._progress.finished):
             self._commit(now, set(self._epochs))
 
-    def _commit(self, now: float, partitions: set[TopicPartition]) -> None:
+    def _commit(self, now: float, partitions: set[TopicPartition], *, is_last: bool = False) -> None:
         progress = self._progress
         offsets = {}
         for partition, committable in progress.offsets.items():
             if partition in partitions and committable.epoch == self._epochs.get(partition):
                 offsets[partition] = self._committable_offset(partition, committable)
-        due = self._ledger.select(now, progress.finished, offsets)
+        due = self._ledger.select(now, progress.finished, offsets, is_last=is_last)
         if not due:
             return
         try:
@@ -564,11 +564,15 @@ class KafkaSource:
     # -- the end
 
     def _leave(self, deadline: float) -> None:
-        """Commit, wait for the answer, leave the group."""
-        self._commit(time.monotonic(), set(self._epochs))
+        """Commit behind what was committed before, wait for the answer, leave the group."""
+        self._await_commits(deadline)
+        self._commit(time.monotonic(), set(self._epochs), is_last=True)
+        self._await_commits(deadline)
+        self._consumer.close()
+
+    def _await_commits(self, deadline: float) -> None:
         while self._ledger.pending() and time.monotonic() < deadline:
             self._consumer.poll(0.05)
-        self._consumer.close()
 
     def _set_ended(self) -> None:
         if not self._ended.done():

@@ -77,12 +77,19 @@ class LedgerBesideABroker(RuleBasedStateMachine):
     def commit(self) -> None:
         self._send()
 
-    def _send(self) -> dict[TopicPartition, int]:
+    @rule()
+    def commit_for_the_last_time(self) -> None:
+        """As before a revoke, which may come to nothing."""
+        self._send(is_last=True)
+
+    def _send(self, *, is_last: bool = False) -> dict[TopicPartition, int]:
         self.now += 1
         offered = {P0: 0, P1: 0} | {p: epoch.committable for p, epoch in self.epochs.items()}
+        awaited = set(self.ledger.pending())
 
-        due = self.ledger.select(self.now, 0, offered)
+        due = self.ledger.select(self.now, 0, offered, is_last=is_last)
 
+        assert is_last or awaited.isdisjoint(due), "beside another one"
         for partition, offset in due.items():
             assert offset == self.epochs[partition].committable
             self.epochs[partition].sent.append(offset)
@@ -166,6 +173,24 @@ def test_an_offset_is_sent_once_while_its_answer_is_awaited() -> None:
     assert ledger.committed(P0) == 5
 
 
+def test_a_later_offset_waits_for_the_answer_to_the_one_before_it() -> None:
+    ledger = ledger_at(5)
+    ledger.select(0, 1, {P0: 6})
+
+    while_it_is_awaited = ledger.select(1, 2, {P0: 7})
+    ledger.acknowledged(P0, 6)
+    then = ledger.select(2, 2, {P0: 7})
+
+    assert (while_it_is_awaited, then) == ({}, {P0: 7})
+
+
+def test_the_last_offset_of_an_epoch_waits_for_nothing() -> None:
+    ledger = ledger_at(5)
+    ledger.select(0, 1, {P0: 6})
+
+    assert ledger.select(1, 2, {P0: 7}, is_last=True) == {P0: 7}
+
+
 def test_what_the_group_has_committed_is_not_committed_again() -> None:
     ledger = ledger_at(5)
 
@@ -203,7 +228,7 @@ def test_an_acknowledged_commit_is_known_and_no_longer_awaited() -> None:
 def test_the_failure_of_a_commit_that_a_newer_one_replaced_changes_nothing() -> None:
     ledger = ledger_at(5)
     ledger.select(0, 1, {P0: 6})
-    ledger.select(1, 2, {P0: 7})
+    ledger.select(1, 2, {P0: 7}, is_last=True)
 
     ledger.failed(P0, 6)
 
