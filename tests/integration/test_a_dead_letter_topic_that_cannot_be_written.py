@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from ottla import App, InPlace, Topic
+from ottla import App, InPlace, Topic, Transaction
 from tests.conftest import NewTopic
 from tests.support.apps import committed, produce, running, settings_for, until
 from tests.support.failing import (
@@ -84,6 +84,44 @@ async def test_while_the_broker_refuses_a_dead_letter_its_record_is_not_done(
 
     assert committed_meanwhile == {0: 0}
     assert [letter.value() for letter in dead_letters(kafka, topic)] == [POISON.encode()]
+
+
+def fail_deep_down(depth: int = 300) -> None:
+    if depth == 0:
+        raise ValueError("no such customer")
+    (fail_deep_down if depth % 2 else fail_further_down)(depth - 1)  # a traceback folds what repeats
+
+
+def fail_further_down(depth: int) -> None:
+    fail_deep_down(depth)
+
+
+async def test_a_dead_letter_that_is_too_large_with_its_stack_trace_goes_without_it(
+    kafka: Kafka, new_topic: NewTopic, migrated: str
+) -> None:
+    sent, stored = (topic_with_dead_letters(kafka, new_topic) for _ in range(2))
+    app = App("billing", settings=settings_for(kafka, DATABASE_URL=migrated))
+
+    @app.listener(Topic(sent, Event), retry=ONCE)
+    async def handle(event: Event) -> None:
+        fail_deep_down()
+
+    @app.listener(Topic(stored, Event), retry=ONCE)
+    async def handle_once(event: Event, tx: Transaction) -> None:
+        fail_deep_down()
+
+    for topic in (sent, stored):
+        kafka.alter_topic(dead_letter_topic(topic), {"max.message.bytes": "5000"})
+        produce(kafka, topic, [(b"a", POISON)])
+    async with running(app):
+        await until(lambda: dead_letters(kafka, sent) and dead_letters(kafka, stored), what="both arrive")
+
+    for topic in (sent, stored):
+        (letter,) = dead_letters(kafka, topic)
+        names = {pair[0] for pair in letter.headers() or ()}
+        assert letter.value() == POISON.encode()
+        assert "kafka_dlt-exception-message" in names
+        assert "kafka_dlt-exception-stacktrace" not in names
 
 
 async def test_without_a_dead_letter_topic_the_partition_stops_at_the_failed_record_until_a_new_start(

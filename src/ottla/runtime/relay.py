@@ -17,16 +17,17 @@ import random
 import time
 from collections.abc import Callable
 
-from ottla.core.headers import without_stack
 from ottla.core.outbox import Backlog, RelayLimits, StoredRecord
-from ottla.errors import ProducerClosed, RecordTooLarge, SendFailed, Unavailable
+from ottla.errors import ProducerClosed, SendFailed, Unavailable
 from ottla.ports import Outbox, OutboxSession, RecordProducer
+from ottla.records import EncodedRecord
 from ottla.runtime.lifecycle import Health, supervise
+from ottla.runtime.publishing import publish
 
 _log = logging.getLogger("ottla.outbox")
 
 _LOOK_S = 0.1
-"""How often an idle outbox is looked at; what our own process stores does not wait for it."""
+"""How often an idle outbox is looked at; what tasks of our own process store does not wait for it."""
 _AGAIN_S = 1.0
 _MOST_SAID = 10
 """So many refused records are said each; the rest only counted, since a missing topic refuses thousands."""
@@ -141,8 +142,9 @@ class Relay:
     async def _send(self, backlog: Backlog, record: StoredRecord) -> None:
         # Refused before: the topic may have come back with fewer partitions, so the key decides.
         partition = None if backlog.failures(record) else record.partition
+        encoded = EncodedRecord(record.topic, record.key, record.value, record.headers, partition)
         try:
-            await self._publish(record, partition)
+            await publish(self._producer, encoded)
         except ProducerClosed:
             return  # the app stops, and the row stays
         except SendFailed as error:
@@ -153,19 +155,6 @@ class Relay:
             if self._reasons.pop(record.id, None) is not None:
                 _log.info("%s: outbox record %d is sent, its key goes on", self._name, record.id)
         self._wake.set()
-
-    async def _publish(self, record: StoredRecord, partition: int | None) -> None:
-        """Return once it is acknowledged; a dead letter goes without its stack trace rather than not."""
-        smaller = without_stack(record.headers)
-        for headers in (record.headers, smaller):
-            try:
-                await self._producer.send(
-                    record.topic, key=record.key, value=record.value, headers=headers, partition=partition
-                )
-                return
-            except RecordTooLarge:
-                if headers is smaller or smaller == record.headers:
-                    raise
 
     def _say_refused(self, record: StoredRecord, reason: str) -> None:
         """Each once, and of many the first."""

@@ -13,12 +13,12 @@ import logging
 from collections.abc import Mapping
 
 from ottla.core.decide import Bury
-from ottla.core.headers import Origin, dead_letter_headers, without_stack
-from ottla.errors import RecordTooLarge
+from ottla.core.headers import Origin, dead_letter_headers
 from ottla.ports import Claim, Inbox, RecordProducer
 from ottla.records import EncodedRecord
 from ottla.runtime.assignment import Delivery
 from ottla.runtime.invoker import inbox_key
+from ottla.runtime.publishing import publish
 
 _log = logging.getLogger("ottla.listener")
 
@@ -57,7 +57,7 @@ class Settlement:
         """
         letter = self._letter(delivery, decision)
         if self._inbox is None:
-            await self._publish(letter)
+            await publish(self._producer, letter)
             return
         claim = await self._inbox.bury(inbox_key(self._listener, delivery), letter)
         if claim in {Claim.DONE, Claim.DEAD}:
@@ -81,19 +81,4 @@ class Settlement:
             value=message.value(),
             headers=dead_letter_headers(delivery.headers, origin, decision.reason, decision.error),
             partition=number if number < count and not delivery.burials else None,
-        )
-
-    async def _publish(self, letter: EncodedRecord) -> None:
-        try:
-            await self._send(letter)
-        except RecordTooLarge:
-            await self._send(letter._replace(headers=without_stack(letter.headers)))
-
-    async def _send(self, letter: EncodedRecord) -> None:
-        await self._producer.send(
-            letter.topic,
-            key=letter.key,
-            value=letter.value,
-            headers=letter.headers,
-            partition=letter.partition,
         )
