@@ -12,7 +12,7 @@ from ottla.errors import NotSerializable, WiringError
 from ottla.ports import RecordProducer
 from ottla.records import EncodedRecord, Headers, SendResult
 from ottla.serde.json import Encoder, Unencodable, encoder
-from ottla.topics import Key, Topic
+from ottla.topics import Key, Topic, name_problem
 
 T = TypeVar("T")
 
@@ -56,6 +56,8 @@ class RecordEncoder:
         """What a send of these would send. Raises `NotSerializable`."""
         declared = topic if isinstance(topic, str) else topic.name
         real = self._topic_name(declared)
+        if isinstance(topic, str) and (problem := name_problem(real)):  # a Topic has told its own
+            raise NotSerializable(f"topic {real!r}: {problem}", topic=real)
         wire_key = _wire_key(real, topic, value, key)
         try:
             wire_value = self._encode_value(topic, value)

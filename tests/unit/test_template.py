@@ -58,8 +58,8 @@ def wire() -> Wire:
 
 @pytest.fixture
 def template(wire: Wire) -> KafkaTemplate:
-    names = {"orders": "prod.orders", "notes": "notes"}
-    return KafkaTemplate(wire, topic_name=names.__getitem__, new_event_id=lambda: "new-id")
+    names = {"orders": "prod.orders"}
+    return KafkaTemplate(wire, topic_name=lambda name: names.get(name, name), new_event_id=lambda: "new-id")
 
 
 async def test_an_event_goes_to_the_real_topic_under_its_key_with_an_event_id(
@@ -174,6 +174,7 @@ def test_a_topic_given_by_name_takes_any_value(
         (NOTES, "x", {"key": "\ud800"}, "UnicodeEncodeError"),
         (NOTES, "x", {"key": 1.5}, "a float is no key"),
         ("orders", object(), {}, "object"),
+        ("not a topic", "x", {}, "takes only letters"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_sent(
