@@ -6,6 +6,7 @@ follows a script brings them about each time.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -69,6 +70,14 @@ class ScriptedClient:
         self.paused: list[TopicPartition] = []
         self.position_now = 0
         self.log = (0, 0)
+        self.on_commit: Callable[[KafkaError | None, list[ClientPartition]], None]
+        self.looks = 0
+
+    def memberid(self) -> str:
+        return "a-member"
+
+    def answer(self, offset: int) -> None:
+        self.on_commit(None, [ClientPartition(*ORDERS, offset)])
 
     def subscribe(self, topics: Sequence[str], *, on_assign: Step, on_revoke: Step, on_lost: Step) -> None:
         self._on_assign, self._on_revoke = on_assign, on_revoke
@@ -100,6 +109,7 @@ class ScriptedClient:
         return [ClientPartition(p.topic, p.partition, self.committed_offset) for p in partitions]
 
     def list_topics(self, topic: str = "", *, timeout: float) -> None:
+        self.looks += not topic
         raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
     def assign(self, partitions: list[ClientPartition]) -> None:
@@ -161,15 +171,83 @@ class Sink:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
     client = ScriptedClient()
-    monkeypatch.setattr(consumer, "Consumer", lambda properties, logger: client)
+
+    def made(properties: dict[str, Any], logger: object) -> ScriptedClient:
+        client.on_commit = properties["on_commit"]
+        return client
+
+    monkeypatch.setattr(consumer, "Consumer", made)
     return client
 
 
-def opened(sink: Sink, *, on_out_of_range: str = "stop") -> KafkaSource:
+def opened(sink: Sink, *, on_out_of_range: str = "stop", **properties: str) -> KafkaSource:
     policy = SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0), on_out_of_range=on_out_of_range)
-    source = KafkaSource({}, ["orders"], policy, name="billing/orders")
+    raw = {name.replace("_", "."): value for name, value in properties.items()}
+    source = KafkaSource(raw, ["orders"], policy, name="billing/orders")
     source.open(sink)
     return source
+
+
+async def some_turns_of(source: KafkaSource) -> None:
+    for _ in range(3):
+        last = source.polled_at
+        await until(lambda last=last: source.polled_at > last, what="the poll thread turns")  # type: ignore[misc]
+
+
+async def test_a_commit_waits_for_the_answer_to_the_one_before_it(client: ScriptedClient) -> None:
+    sink = Sink()
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(40))
+    source = opened(sink)
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=False)}, 1))
+    await until(lambda: client.commits == [41], what="the first is sent")
+    source.publish(Progress({ORDERS: Committable(1, 42, is_idle=False)}, 2))
+    await some_turns_of(source)
+    while_it_is_awaited = list(client.commits)
+    client.polls.put(lambda: client.answer(41))
+    await until(lambda: client.commits == [41, 42], what="the second is sent")
+    await source.close(1)
+
+    assert while_it_is_awaited == [41]
+
+
+async def test_on_stop_the_last_commit_is_sent_behind_the_one_that_is_out(client: ScriptedClient) -> None:
+    sink, at_the_answer = Sink(), []
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(40))
+    source = opened(sink)
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=False)}, 1))
+    await until(lambda: client.commits == [41], what="the first is sent")
+    source.publish(Progress({ORDERS: Committable(1, 42, is_idle=False)}, 2))
+
+    def answer() -> None:
+        at_the_answer.append(list(client.commits))
+        client.answer(41)
+
+    closing = asyncio.create_task(source.close(5))
+    await asyncio.sleep(0)
+    client.polls.put(answer)
+    client.polls.put(lambda: client.answer(42))
+    await closing
+
+    assert at_the_answer == [[41]]
+    assert client.commits == [41, 42]
+
+
+@pytest.mark.parametrize(("protocol", "is_looked_for"), [("classic", True), ("consumer", False)])
+async def test_only_a_client_that_joins_by_metadata_is_made_to_look_for_its_topics(
+    client: ScriptedClient, monkeypatch: pytest.MonkeyPatch, *, protocol: str, is_looked_for: bool
+) -> None:
+    monkeypatch.setattr(consumer, "_LOOK_TO_JOIN_S", 0.0)
+    source = opened(Sink(), group_protocol=protocol)
+
+    await some_turns_of(source)
+    await source.close(1)
+
+    assert bool(client.looks) is is_looked_for
 
 
 async def test_a_record_polled_before_its_partition_went_and_came_back_lower_does_not_begin_the_new_epoch(

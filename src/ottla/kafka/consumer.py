@@ -548,7 +548,8 @@ class KafkaSource:
         is. Whoever starts while a cluster wakes up would wait for ever. Only an answer
         that lists all topics reaches the group.
         """
-        if now - self._looked_at < (_LOOK_TO_REJOIN_S if self._has_joined else _LOOK_TO_JOIN_S):
+        has_joined = self._has_joined or self.is_member()
+        if now - self._looked_at < (_LOOK_TO_REJOIN_S if has_joined else _LOOK_TO_JOIN_S):
             return
         self._looked_at = now
         try:
