@@ -1,4 +1,8 @@
-"""The application: declares listeners, and alone builds the edges and joins them to the runtime."""
+"""The application: declares listeners, and alone builds the edges and joins them to the runtime.
+
+Over 500 lines because a third of it is what authors read, and the rest joins parts: where
+each edge meets the runtime is to be seen in one place.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,7 @@ _log = logging.getLogger("ottla")
 
 _PRUNE_EVERY_S = 600.0
 _MOST_THREADS = 32
-_LEAST_BESIDE = 3
+_LEAST_WITH_THREADS = 3
 """Connections that an app with transactions in threads needs."""
 _RELAY_PART = 0.5
 """Of what is left of the drain bound once the listeners have stopped."""
@@ -204,8 +208,11 @@ class App:
 
         Raises:
             SettingsError: settings are missing or unsound, all of them in one error.
-            WiringError: listeners do not fit together, all problems in one error.
+            WiringError: listeners do not fit together, all problems in one error; or the
+                app runs already, or was not stopped after a start that failed.
         """
+        if self._cluster is not None:
+            raise WiringError(f"app {self.name!r} is started already: stop it first, or make a second App")
         self._begin_anew()
         self._cluster = cluster = connect(self.name, self._given_settings)
         settings = cluster.settings
@@ -253,6 +260,7 @@ class App:
             await self._database.close()
         for pool in self._threads:
             pool.shutdown(wait=False, cancel_futures=True)
+        self._cluster = None
 
     async def run(self, *, fail_fast: bool | None = None) -> None:
         """Start, and stay until cancelled; stops cleanly then.
@@ -406,10 +414,14 @@ class App:
                 problems.append(
                     f"{spec} takes a Transaction: set DATABASE_URL (postgresql://user:password@host/name)"
                 )
-            if parameters.transaction and not spec.is_async and settings.database_connections < _LEAST_BESIDE:
+            if (
+                parameters.transaction
+                and not spec.is_async
+                and settings.database_connections < _LEAST_WITH_THREADS
+            ):
                 problems.append(
-                    f"{spec} is a `def` that takes a Transaction: set DATABASE_CONNECTIONS to {_LEAST_BESIDE}"
-                    " or more: for its threads, for the outbox, for the rest"
+                    f"{spec} is a `def` that takes a Transaction: set DATABASE_CONNECTIONS to "
+                    f"{_LEAST_WITH_THREADS} or more: for its threads, for the outbox, for the rest"
                 )
         if problems:
             raise WiringError("\n".join(problems))

@@ -296,6 +296,20 @@ async def test_a_member_joins_although_a_handler_of_another_does_not_end(broker:
     assert (before, after) == ((3, 0), (2, 1))
 
 
+async def test_an_app_that_is_started_is_not_started_again_before_it_is_stopped(
+    broker: InMemoryBroker,
+) -> None:
+    app = an_app(fail, retry=Never())
+
+    async with broker.run(app):
+        with pytest.raises(WiringError, match="stop it first"):
+            await app.start()
+        await broker.send(ORDERS, Order(order_id="o-1"))
+        await broker.settle()
+
+    assert len(broker.dead_letters(app, ORDERS)) == 1
+
+
 async def test_an_app_that_runs_already_is_refused_and_runs_on(broker: InMemoryBroker) -> None:
     app = an_app(fail, retry=Never())
 
