@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
@@ -44,23 +45,23 @@ class Outgoing:
     async def checked(self, record: EncodedRecord) -> None:
         """Ask about `record`, and take it back where it cannot be sent."""
         if self._check is not None:
-            try:
+            with self._taken_back(record):
                 await self._check.check(record)
-            except BaseException:
-                self._take_back(record)
-                raise
 
     def checked_in_thread(self, record: EncodedRecord) -> None:
         """The same; blocks the calling thread."""
         if self._check is not None:
-            try:
+            with self._taken_back(record):
                 self._check.check_in_thread(record)
-            except BaseException:
-                self._take_back(record)
-                raise
 
-    def _take_back(self, record: EncodedRecord) -> None:
-        self.records = [kept for kept in self.records if kept is not record]
+    @contextmanager
+    def _taken_back(self, record: EncodedRecord) -> Iterator[None]:
+        """Where the block fails, whether a handler goes on over it or not."""
+        try:
+            yield
+        except BaseException:
+            self.records = [kept for kept in self.records if kept is not record]
+            raise
 
 
 @dataclass(frozen=True, slots=True)

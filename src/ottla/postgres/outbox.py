@@ -3,7 +3,7 @@
 Rows are inserted just before the commit, in one statement, under the advisory locks of
 their stripes. Inserted earlier, or without the locks, rows of one key become visible in
 another order than their ids (1,510 and 10 of 7,600 in a measurement with 8 writers and
-20 keys), and a relay that has passed an id would never see what comes below it.
+20 keys), and a relay would send them in the order in which it happens to see them.
 
 The relay reads and deletes on the connection whose session holds the relay's lock, so
 whoever has lost the lock can neither read nor delete.
