@@ -41,7 +41,7 @@ test: $(VENV) $(KAFKA) ## every test, on real Kafka and PostgreSQL
 	@$(BIN)/pytest --quiet
 
 .PHONY: demo
-demo: $(VENV) ## orders billed once, whatever dies; needs neither Java nor Docker
+demo: $(VENV) ## three services, one killed, every order billed once; needs neither Java nor Docker
 	@if [ "$(BROKER)" = kafka ]; then $(MAKE) --no-print-directory kafka; fi
 	@$(BIN)/python -m examples.shop.demo
 

@@ -1,1 +1,1 @@
-"""A shop: a storefront that publishes orders, and services that listen to them."""
+"""A shop: a storefront that posts orders, and services that tell each other of them."""

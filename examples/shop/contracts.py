@@ -21,6 +21,11 @@ class OrderCreated(BaseModel):
     quantity: int = Field(ge=1, le=1_000_000)
     amount_usd: Decimal = Field(ge=0, max_digits=12, decimal_places=2)
 
+    @property
+    def event_id(self) -> str:
+        """The same whoever tells of the order, and however often: it is one event."""
+        return f"order-created:{self.order_id}"
+
 
 class InvoiceIssued(BaseModel):
     """An order has been billed."""
@@ -32,5 +37,5 @@ class InvoiceIssued(BaseModel):
     amount_usd: Decimal
 
 
-ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id)
-INVOICES = Topic("invoices", InvoiceIssued, key=lambda event: event.order_id)
+ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id, partitions=6)
+INVOICES = Topic("invoices", InvoiceIssued, key=lambda event: event.order_id, partitions=6)

@@ -26,7 +26,7 @@ HeaderValues = Mapping[str, str | bytes | None] | Iterable[tuple[str, str | byte
 class Publisher(Protocol):
     """Sends events to topics: a `KafkaTemplate`, or a `Transaction`, which sends when it commits."""
 
-    def send(self, topic: Topic[T], value: T, /) -> Awaitable[object]: ...
+    def send(self, topic: Topic[T], value: T, /, *, event_id: str | None = None) -> Awaitable[object]: ...
 
 
 class RecordEncoder:

@@ -1,6 +1,6 @@
 """A demo that could not fail would prove nothing: each mutant of the billing processes must be seen.
 
-The demo itself, without a bug, is `make demo`.
+And how it ends. The demo itself, without a bug, is `make demo`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +39,11 @@ def _last_line(demo: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture
-def enterable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that PostgreSQL's unprivileged user may enter."""
-    folder = tmp_path_factory.mktemp("demo")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    return folder
+def enterable() -> Iterator[Path]:
+    """A folder that PostgreSQL's unprivileged user may enter; each run of pytest closes pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="ottla-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def test_billing_without_the_inbox_bills_twice(enterable: Path) -> None:
@@ -71,7 +72,7 @@ def test_ctrl_c_stops_every_process_and_removes_every_folder(enterable: Path) ->
     demo = _start(enterable, {})
     assert demo.stdout is not None
     pids: list[int] = []
-    while len(pids) < 3:  # two of billing, then the producer
+    while len(pids) < 6:  # all services, then the storefront
         pids += [int(pid) for pid in re.findall(r"started, pid (\d+)", demo.stdout.readline())]
 
     demo.send_signal(signal.SIGINT)
@@ -80,6 +81,25 @@ def test_ctrl_c_stops_every_process_and_removes_every_folder(enterable: Path) ->
     assert line == "demo: FAILED interrupted; everything is stopped and removed"
     assert demo.returncode == 130
     assert [pid for pid in pids if _is_running(pid)] == []
+    assert list(enterable.iterdir()) == []
+
+
+def test_a_kept_shop_takes_orders_until_ctrl_c(enterable: Path) -> None:
+    demo = _start(enterable, {"ORDERS": "20", "KEEP": "1"})
+    assert demo.stdout is not None
+    lines: list[str] = []
+    while not lines or "kept until Ctrl-C" not in lines[-1]:
+        lines.append(demo.stdout.readline())
+        assert demo.poll() is None, lines
+    (orders,) = re.findall(r"orders +(http://\S+)/docs", "".join(lines))
+
+    status = httpx.get(f"{orders}/readyz").status_code
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=60)
+
+    assert status == 200
+    assert any(line.startswith("demo: ok orders=20 ") for line in lines)
+    assert demo.returncode == 0
     assert list(enterable.iterdir()) == []
 
 

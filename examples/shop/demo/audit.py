@@ -1,22 +1,24 @@
-"""The figures of a run, counted from the topics and the database, and from nothing else."""
+"""The figures of a run, counted from the topics, the database and the mail server, and from nothing else."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
+import httpx
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from psycopg import sql
 from pydantic import ValidationError
 
 from examples.shop.contracts import OrderCreated
-from examples.shop.demo.stack import PARTITIONS, Stack
+from examples.shop.demo.stack import BILLING, PARTITIONS, Stack
 from ottla.ports import Message
 
 _ASK_S = 10.0
@@ -42,6 +44,8 @@ class Where(NamedTuple):
 class Figures:
     """What can be counted at one moment."""
 
+    taken: int
+    """Orders that the orders service has stored."""
     orders: int
     """Distinct order ids on the topic."""
     ordered: Decimal
@@ -50,18 +54,21 @@ class Figures:
     billed: Decimal
     duplicates: int
     """Orders with more than one invoice."""
-    dead_letters: int
-    """Distinct coordinates that the dead letters of billing's group come from."""
+    notified: int
+    """Mails that were sent: one for each idempotency key."""
+    dead_letters: Mapping[str, int]
+    """By service: the distinct coordinates that the dead letters of its group come from."""
     lost: int
     """Orders without invoice."""
     lag: int
+    """Of both groups together."""
     unsent: int
     """Records in the outbox."""
 
     def __str__(self) -> str:
         return (
             f"orders={self.orders} invoices={self.invoices} billed={self.billed:.2f} "
-            f"duplicates={self.duplicates} dead_letters={self.dead_letters} lost={self.lost}"
+            f"duplicates={self.duplicates} dead_letters={sum(self.dead_letters.values())} lost={self.lost}"
         )
 
 
@@ -79,22 +86,27 @@ class RecordsDropped(Exception):
 
 
 class Audit:
-    """Follows both topics, the group's offsets and the table of invoices."""
+    """Follows the orders, their dead letters, both groups' offsets, the tables and the mail."""
 
     def __init__(self, stack: Stack) -> None:
-        self._group = stack.group
         self._orders = _Follower(stack.client, stack.orders)
-        self._dead_letters = _Follower(stack.client, stack.dead_letters)
-        self._offsets = Consumer(
-            {**stack.client, "group.id": stack.group, "enable.auto.commit": False, "log_level": 3}
-        )
+        self._dead_letters = {
+            service: _DeadLetters(stack.client, topic, stack.groups[service])
+            for service, topic in stack.dead_letters.items()
+        }
+        self._offsets = {
+            service: Consumer(
+                {**stack.client, "group.id": group, "enable.auto.commit": False, "log_level": 3}
+            )
+            for service, group in stack.groups.items()
+        }
         self._topic = stack.orders
+        self._mail = httpx.Client(base_url=stack.mail_url, timeout=_ASK_S)
         self._count_unsent = sql.SQL("SELECT count(*) FROM {}").format(
             sql.Identifier(*stack.outbox.split("."))
         )
         self._database = psycopg.connect(stack.database_url, autocommit=True)
         self._placed: dict[str, tuple[Where, Decimal]] = {}
-        self._origins: set[tuple[bytes | None, ...]] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -103,34 +115,44 @@ class Audit:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._database.close()
-        for consumer in (self._orders, self._dead_letters, self._offsets):
-            consumer.close()
+        self._mail.close()
+        followers = (self._orders, *self._dead_letters.values())
+        for close in (
+            *(follower.close for follower in followers),
+            *(c.close for c in self._offsets.values()),
+        ):
+            close()
 
     def look(self) -> Figures:
         """Count."""
         # From the end of a record's road to its beginning: else there were invoices of orders not seen yet,
         # and a lag that is told too small, which would end the run early.
-        committed = self._committed()
+        committed = [self._committed(service) for service in self._offsets]
+        notified = int(self._mail.get("/counts").json()["sent"])
         amounts = self._database.execute("SELECT order_id, amount_usd FROM invoice").fetchall()
         self._read_orders()
         (unsent,) = self._database.execute(self._count_unsent).fetchone() or (0,)
-        self._read_dead_letters()
+        (taken,) = self._database.execute("SELECT count(*) FROM shop_order").fetchone() or (0,)
         invoices = Counter(order_id for order_id, _ in amounts)
         return Figures(
+            taken=taken,
             orders=len(self._placed),
             ordered=sum((amount for _, amount in self._placed.values()), Decimal(0)),
             invoices=len(amounts),
             billed=sum((amount for _, amount in amounts), Decimal(0)),
             duplicates=sum(count > 1 for count in invoices.values()),
-            dead_letters=len(self._origins),
+            notified=notified,
+            dead_letters={service: letters.count() for service, letters in self._dead_letters.items()},
             lost=len(self._placed.keys() - invoices.keys()),
-            lag=sum(end - at for end, at in zip(self._orders.ends, committed, strict=True)),
+            lag=sum(
+                end - at for offsets in committed for end, at in zip(self._orders.ends, offsets, strict=True)
+            ),
             unsent=unsent,
         )
 
     def interrupted(self, pid: int) -> Interrupted:
-        """What process `pid`, which stands still or is dead, has done by halves."""
-        committed = self._committed()
+        """What billing's process `pid`, which stands still or is dead, has done by halves."""
+        committed = self._committed(BILLING)
         self._read_orders()
         rows = self._database.execute("SELECT order_id, issued_by FROM invoice ORDER BY id DESC").fetchall()
         issuer: dict[str, int] = dict(rows)  # of the first invoice of each order
@@ -157,19 +179,14 @@ class Audit:
             where = Where(message.partition(), message.offset())
             self._placed.setdefault(order.order_id, (where, order.amount_usd))
 
-    def _read_dead_letters(self) -> None:
-        for message in self._dead_letters.catch_up():
-            headers = dict(message.headers() or ())
-            if headers.get("kafka_dlt-original-consumer-group") == self._group.encode():
-                self._origins.add(tuple(headers[f"kafka_dlt-original-{part}"] for part in _COORDINATES))
-
-    def _committed(self) -> list[int]:
+    def _committed(self, service: str) -> list[int]:
         """Per partition; 0 where nothing is committed, since the topics of a run begin at 0."""
         asked = [TopicPartition(self._topic, number) for number in range(PARTITIONS)]
         deadline = time.monotonic() + _ASK_S
         while True:
             try:
-                return [max(0, answer.offset) for answer in self._offsets.committed(asked, timeout=_ASK_S)]
+                answers = self._offsets[service].committed(asked, timeout=_ASK_S)
+                return [max(0, answer.offset) for answer in answers]
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_YET or time.monotonic() > deadline:
                     raise
@@ -221,3 +238,20 @@ class _Follower:
     def close(self) -> None:
         """Forget it."""
         self._consumer.close()
+
+
+class _DeadLetters(_Follower):
+    """Of one group: where they come from."""
+
+    def __init__(self, client: dict[str, str], topic: str, group: str) -> None:
+        super().__init__(client, topic)
+        self._group = group.encode()
+        self._origins: set[tuple[bytes | None, ...]] = set()
+
+    def count(self) -> int:
+        """How many records became dead letters; one that stands there twice counts once."""
+        for message in self.catch_up():
+            headers = dict(message.headers() or ())
+            if headers.get("kafka_dlt-original-consumer-group") == self._group:
+                self._origins.add(tuple(headers[f"kafka_dlt-original-{part}"] for part in _COORDINATES))
+        return len(self._origins)

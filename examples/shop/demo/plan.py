@@ -30,10 +30,12 @@ class Plan:
     orders: int
     is_real_kafka: bool
     mutant: str | None
+    is_kept: bool = False
+    """Whether the shop stays up after the verdict, until Ctrl-C."""
 
     @property
     def rate(self) -> float:
-        """Records a second: slow enough that orders still come when a process is killed, and after."""
+        """Orders a second, at most: slow enough that orders still come after a process was killed."""
         return min(_FASTEST, (self.orders + SENT_TWICE) / _SHORTEST_S)
 
     @property
@@ -48,7 +50,7 @@ class Plan:
 
 
 def read_plan(environ: Mapping[str, str]) -> Plan:
-    """The plan that ORDERS, DATA, BROKER and DEMO_MUTANT make.
+    """The plan that ORDERS, DATA, BROKER, KEEP and DEMO_MUTANT make.
 
     Raises:
         BadPlan: one of them has no such value.
@@ -64,10 +66,13 @@ def read_plan(environ: Mapping[str, str]) -> Plan:
     mutant = environ.get("DEMO_MUTANT") or None
     if mutant is not None and mutant not in MUTANTS:
         raise BadPlan(f"DEMO_MUTANT={mutant!r}: there are {', '.join(MUTANTS)}")
+    keep = environ.get("KEEP") or "0"
+    if keep not in {"0", "1"}:
+        raise BadPlan(f"KEEP={keep!r}: 1 leaves the shop up, 0 (the default) does not")
     orders = int(wanted) if wanted.isdigit() and int(wanted) < _FEWEST_ORDERS else _count(data, wanted)
     if orders < _FEWEST_ORDERS:
         raise BadPlan(f"{orders} orders have no middle to kill a process in: take at least {_FEWEST_ORDERS}")
-    return Plan(data, orders, is_real_kafka=broker == "kafka", mutant=mutant)
+    return Plan(data, orders, is_real_kafka=broker == "kafka", mutant=mutant, is_kept=keep == "1")
 
 
 def _count(data: Path, wanted: str) -> int:

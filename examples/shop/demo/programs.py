@@ -65,7 +65,7 @@ class Program:
         return self._server.tail(_LOG, 3000)
 
     def status(self) -> Mapping[str, int]:
-        """What a billing process has said of itself last; empty when nothing yet."""
+        """What a listening process has said of itself last; empty when nothing yet."""
         file = self._server.folder / STATUS
         status: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
         return status

@@ -1,4 +1,4 @@
-"""A billing process of the demo: `ottla run examples.shop.billing.app:app`, and how it fares in a file.
+"""A listening process of the demo: `ottla run module:app`, and how it fares in a file.
 
 The file is `status.json` in the current folder, written anew within 20 ms of every
 change: a process that is killed leaves it behind.
@@ -14,15 +14,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from examples.shop.billing.app import app
 from examples.shop.demo.mutants import MUTANTS
+from ottla import App
 from ottla.cli.main import main as ottla
+from ottla.cli.run import load
 
 STATUS = "status.json"
 _EVERY_S = 0.02
 
 
-def _report() -> None:
+def _report(app: App) -> None:
     told = None
     while True:
         status = {"partitions": len(app.assigned()), **asdict(app.counts())}
@@ -35,11 +36,12 @@ def _report() -> None:
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run the app that the argument names until told to stop."""
+    (path,) = sys.argv[1:]
     if mutant := os.environ.get("DEMO_MUTANT"):
         MUTANTS[mutant]()
-    threading.Thread(target=_report, daemon=True).start()
-    sys.argv = ["ottla", "run", "examples.shop.billing.app:app"]
+    threading.Thread(target=_report, args=(load(path),), daemon=True).start()
+    sys.argv = ["ottla", "run", path]
     ottla()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -15,75 +16,110 @@ from confluent_kafka.admin import AdminClient
 from psycopg import sql
 from sqlalchemy import URL
 
-from examples.shop.billing.invoices import create_tables
+from examples.shop.billing.app import app as billing_app
+from examples.shop.billing.invoices import create_tables as create_invoices
 from examples.shop.contracts import INVOICES, ORDERS
 from examples.shop.demo.plan import BadPlan, Plan
+from examples.shop.notifications.app import app as notifications_app
+from examples.shop.orders.api import kafka as orders_app
+from examples.shop.orders.orders import create_tables as create_orders
+from ottla import App
+from ottla.cli.topics import apply_topics, create_embedded
 from ottla.core.topology import dead_letter_topic
 from ottla.embedded import EmbeddedKafka, EmbeddedPostgres
-from ottla.kafka.admin import KafkaAdmin
+from ottla.embedded.guarded import free_port
 from ottla.kafka.properties import client_properties
 from ottla.postgres.database import parse_url
 from ottla.postgres.migrations import upgrade
 from ottla.settings import load_settings
 
-PARTITIONS = 6
+BILLING, NOTIFICATIONS, TAKING_ORDERS = "billing", "notifications", "orders"
+APPS = {TAKING_ORDERS: orders_app, BILLING: billing_app, NOTIFICATIONS: notifications_app}
+LISTENING = (BILLING, NOTIFICATIONS)
+PARTITIONS = ORDERS.partitions or 1
 
 _BROKERS = "KAFKA_BOOTSTRAP_SERVERS"
 _ADMIN_S = 10.0
 _GROUP_WAIT_MS = 2000
-"""Both billing processes start within it; else the embedded broker takes 10 s to share out between them."""
+"""All processes of a group start within it; else the embedded broker takes 10 s to share out between them."""
 _KAFKAS = ("KAFKA_", "TOPICS__", "OTTLA_")
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where the run takes place. `environment` is what its processes are started with."""
+    """Where the run takes place. `environments` is what the process of each service is started with."""
 
+    environments: Mapping[str, dict[str, str]]
     orders: str
-    dead_letters: str
-    group: str
+    groups: Mapping[str, str]
+    """Of the services that listen."""
+    dead_letters: Mapping[str, str]
+    """Their dead-letter topics."""
     client: dict[str, str]
     """librdkafka properties for a client of this broker."""
     database_url: str
     outbox: str
     """The table, with its schema."""
-    environment: dict[str, str]
+    orders_port: int
+    mail_port: int
+
+    @property
+    def orders_url(self) -> str:
+        """Where orders are taken."""
+        return f"http://127.0.0.1:{self.orders_port}"
+
+    @property
+    def mail_url(self) -> str:
+        """Where the mail server counts."""
+        return f"http://127.0.0.1:{self.mail_port}"
 
 
 @contextmanager
 def running_stack(plan: Plan) -> Iterator[Stack]:
     """A broker with empty topics and a database with empty tables, until the block ends."""
     with ExitStack() as exits:
-        environment = _kafka(plan, exits)
+        run = f"-demo-{uuid.uuid4().hex[:8]}" if _BROKERS in os.environ else ""
+        embedded, environment = _kafka(plan, run, exits)
         url = _database(exits)
-        create_tables(url)
-        environment |= {"DATABASE_URL": url, "KAFKA_SESSION_TIMEOUT_S": "6"}
-        settings = load_settings(environ=environment)
+        mail_port = free_port()
+        shared = {
+            **environment,
+            "DATABASE_URL": url,
+            "KAFKA_SESSION_TIMEOUT_S": "6",
+            "MAIL_URL": f"http://127.0.0.1:{mail_port}",
+        }
+        environments = {name: {**shared, "KAFKA_GROUP_ID": f"{name}{run}"} for name in APPS}
+        settings = load_settings(environ=environments[BILLING])
         upgrade(url, settings.database_schema)
-        group = settings.kafka.group_id or "billing"
-        orders = settings.topic_name(ORDERS.name)
-        dead_letters = dead_letter_topic(orders, group, settings.kafka.naming)
-        topics = [orders, dead_letters, settings.topic_name(INVOICES.name)]
+        create_orders(url)
+        create_invoices(url)
+        topics = {name: _apply_topics(app, environments[name], embedded) for name, app in APPS.items()}
+        groups = {name: f"{name}{run}" for name in LISTENING}
         client = client_properties(settings)
-        if plan.is_real_kafka or _BROKERS in os.environ:
-            asyncio.run(KafkaAdmin(client).create_topics(dict.fromkeys(topics, PARTITIONS)))
-        if _BROKERS in os.environ:
-            exits.callback(_remove, client, topics, group)
+        if run:
+            exits.callback(_remove, client, sorted({*chain(*topics.values())}), list(groups.values()))
+        orders = settings.topic_name(ORDERS.name)
         yield Stack(
-            orders, dead_letters, group, client, url, f"{settings.database_schema}.outbox", environment
+            environments=environments,
+            orders=orders,
+            groups=groups,
+            dead_letters={
+                name: dead_letter_topic(orders, group, settings.kafka.naming)
+                for name, group in groups.items()
+            },
+            client=client,
+            database_url=url,
+            outbox=f"{settings.database_schema}.outbox",
+            orders_port=free_port(),
+            mail_port=mail_port,
         )
 
 
-def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
-    """The environment that leads to a broker: on a running one with topics and a group of our own."""
-    if _BROKERS in os.environ:
-        run = uuid.uuid4().hex[:8]
-        return {
-            **os.environ,
-            "TOPICS__ORDERS": f"orders-demo-{run}",
-            "TOPICS__INVOICES": f"invoices-demo-{run}",
-            "KAFKA_GROUP_ID": f"billing-demo-{run}",
-        }
+def _kafka(plan: Plan, run: str, exits: ExitStack) -> tuple[EmbeddedKafka | None, dict[str, str]]:
+    """The environment that leads to a broker: on a running one with topics of our own."""
+    if run:
+        topics = {f"TOPICS__{topic.name.upper()}": f"{topic.name}{run}" for topic in (ORDERS, INVOICES)}
+        return None, {**os.environ, **topics}
     others = {name: value for name, value in os.environ.items() if not name.startswith(_KAFKAS)}
     if plan.is_real_kafka:
         from tests.support.kafka_server import KafkaMissing, KafkaServer
@@ -92,10 +128,32 @@ def _kafka(plan: Plan, exits: ExitStack) -> dict[str, str]:
             server = exits.enter_context(KafkaServer(heap_mb=384))
         except KafkaMissing as error:
             raise BadPlan(str(error)) from error
-        return {**others, _BROKERS: server.bootstrap_servers}
-    topics = dict.fromkeys((ORDERS.name, f"{ORDERS.name}-billing-dlt", INVOICES.name), PARTITIONS)
-    kafka = exits.enter_context(EmbeddedKafka(topics, group_wait_ms=_GROUP_WAIT_MS))
-    return {**others, _BROKERS: kafka.bootstrap_servers}
+        return None, {**others, _BROKERS: server.bootstrap_servers}
+    kafka = exits.enter_context(EmbeddedKafka(group_wait_ms=_GROUP_WAIT_MS))
+    return kafka, {**others, _BROKERS: kafka.bootstrap_servers}
+
+
+def _apply_topics(app: App, environment: Mapping[str, str], embedded: EmbeddedKafka | None) -> list[str]:
+    """The topics of `app`, as `ottla topics apply` sees to them; their names."""
+    with _environment(environment):
+        if embedded is not None:
+            create_embedded(app, embedded)
+        elif failed := asyncio.run(apply_topics(app)).failed:
+            raise next(iter(failed.values()))
+        return [topic.name for topic in app.topology()]
+
+
+@contextmanager
+def _environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """`environment` as that of this process."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _database(exits: ExitStack) -> str:
@@ -135,11 +193,11 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
-def _remove(client: dict[str, str], topics: list[str], group: str) -> None:
+def _remove(client: dict[str, str], topics: list[str], groups: list[str]) -> None:
     admin = AdminClient({**client, "log_level": "3"})
     answers = [
         *admin.delete_topics(topics, request_timeout=_ADMIN_S).values(),
-        *admin.delete_consumer_groups([group], request_timeout=_ADMIN_S).values(),
+        *admin.delete_consumer_groups(groups, request_timeout=_ADMIN_S).values(),
     ]
     for answer in answers:
         try:

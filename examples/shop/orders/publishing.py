@@ -24,4 +24,4 @@ class KafkaOrderEventPublisher:
 
     async def publish_order_created(self, event: OrderCreated) -> None:
         """As the port says; the key is the order's id, because the topic says so."""
-        await self._publisher.send(ORDERS, event)
+        await self._publisher.send(ORDERS, event, event_id=event.event_id)

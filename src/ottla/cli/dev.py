@@ -12,12 +12,10 @@ import typer
 
 from ottla.app import App
 from ottla.cli.run import end, load, serve
-from ottla.cli.topics import apply_topics, tell
-from ottla.core.topology import CreateTopic, TopicInOrder, plan_topics
+from ottla.cli.topics import apply_topics, create_embedded, tell
+from ottla.core.topology import TopicInOrder
 from ottla.embedded import EmbeddedKafka, EmbeddedPostgres
 from ottla.errors import Unavailable
-
-_PARTITIONS = 6
 
 
 def dev(
@@ -55,17 +53,10 @@ def _serve_on_stack(path: str, stack: ExitStack) -> tuple[int, bool]:
     if kafka is None:
         _apply_topics(service)
     else:
-        _create_topics(service, kafka)
+        create_embedded(service, kafka)
     typer.echo(f"ottla dev: KAFKA_BOOTSTRAP_SERVERS={os.environ['KAFKA_BOOTSTRAP_SERVERS']}", err=True)
     typer.echo(f"ottla dev: DATABASE_URL={os.environ['DATABASE_URL']}", err=True)
     return serve(path, fail_fast=True)
-
-
-def _create_topics(service: App, kafka: EmbeddedKafka) -> None:
-    """The embedded broker takes topics only this way, and no configs."""
-    for step in plan_topics(service.topology(), present={}):
-        if isinstance(step, CreateTopic):
-            kafka.create_topic(step.topic, step.partitions or _PARTITIONS)
 
 
 def _apply_topics(service: App) -> None:

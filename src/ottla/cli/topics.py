@@ -13,11 +13,14 @@ import typer
 from ottla.app import App
 from ottla.cli.run import load
 from ottla.core.topology import AddPartitions, CreateTopic, SetConfig, Step, plan_topics
+from ottla.embedded import EmbeddedKafka
 from ottla.errors import OttlaError, Unavailable
 from ottla.kafka.admin import Failures
 
 CHANGES_EXIT = 2
 """Of `plan`: the cluster differs from what is wanted, so that CI can tell."""
+
+_EMBEDDED_PARTITIONS = 6
 
 _Path = Annotated[str, typer.Argument(metavar="MODULE:APP", help="where the App is, e.g. billing.app:app")]
 
@@ -106,6 +109,13 @@ async def apply_topics(
         failed |= await _failed(additions, admin.add_partitions(additions))
     failed |= await _failed(settings, admin.set_configs(settings))
     return Applied(steps, left, failed)
+
+
+def create_embedded(service: App, kafka: EmbeddedKafka) -> None:
+    """The topics of `service` on the embedded broker, which takes them only this way, and without configs."""
+    for step in plan_topics(service.topology(), present={}):
+        if isinstance(step, CreateTopic):
+            kafka.create_topic(step.topic, step.partitions or _EMBEDDED_PARTITIONS)
 
 
 def tell(applied: Applied, step: Step) -> None:

@@ -15,12 +15,14 @@ from examples.shop.demo.plan import BadPlan, Plan, read_plan
 
 PLAN = Plan(Path("orders.csv"), orders=1000, is_real_kafka=False, mutant=None)
 GOOD = Figures(
+    taken=1000,
     orders=1000,
     ordered=Decimal("34132.24"),
     invoices=1000,
     billed=Decimal("34132.24"),
     duplicates=0,
-    dead_letters=3,
+    notified=1000,
+    dead_letters={"billing": 3, "notifications": 3},
     lost=0,
     lag=0,
     unsent=0,
@@ -29,7 +31,7 @@ AT_KILL = replace(GOOD, orders=500, invoices=400)
 
 
 def test_figures_are_told_as_the_demo_ends() -> None:
-    assert str(GOOD) == "orders=1000 invoices=1000 billed=34132.24 duplicates=0 dead_letters=3 lost=0"
+    assert str(GOOD) == "orders=1000 invoices=1000 billed=34132.24 duplicates=0 dead_letters=6 lost=0"
 
 
 def test_a_run_that_balances_has_no_problem() -> None:
@@ -39,13 +41,22 @@ def test_a_run_that_balances_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"orders": 999, "invoices": 999}, "999 orders are on the topic, 1000 were to be placed"),
+        ({"taken": 999}, "999 orders were taken, 1000 were to be placed"),
+        ({"orders": 999, "invoices": 999}, "999 orders are on the topic, 1000 were taken"),
         ({"lost": 1, "invoices": 999}, "1 orders were never billed"),
         ({"duplicates": 2, "invoices": 1002}, "2 orders were billed more than once"),
         ({"invoices": 1001}, "1001 invoices stand against 1000 orders"),
         ({"billed": Decimal("34132.23")}, "34132.23 is billed, 34132.24 was ordered"),
-        ({"dead_letters": 2}, "2 dead letters of 3 undecodable records"),
-        ({"dead_letters": 4}, "4 dead letters of 3 undecodable records"),
+        ({"notified": 999}, "999 mails were sent about 1000 orders"),
+        ({"notified": 1001}, "1001 mails were sent about 1000 orders"),
+        (
+            {"dead_letters": {"billing": 2, "notifications": 3}},
+            "2 dead letters of 3 undecodable records in billing",
+        ),
+        (
+            {"dead_letters": {"billing": 3, "notifications": 4}},
+            "4 dead letters of 3 undecodable records in notifications",
+        ),
         ({"lag": 1}, "1 records are not committed"),
         ({"unsent": 2}, "2 records are left in the outbox"),
     ],
@@ -76,6 +87,10 @@ def test_without_wishes_the_first_1000_orders_of_the_sample_are_billed() -> None
     assert plan.data.name == "cdnow-sample.csv"
 
 
+def test_the_shop_stays_up_only_where_it_is_asked_for() -> None:
+    assert [read_plan({"KEEP": value}).is_kept for value in ("1", "0", "")] == [True, False, False]
+
+
 def test_all_orders_can_be_asked_for() -> None:
     assert read_plan({"ORDERS": "all"}).orders == 6919
 
@@ -96,6 +111,7 @@ def test_a_short_file_of_ones_own_is_replayed_whole(tmp_path: Path) -> None:
         {"ORDERS": "0"},
         {"ORDERS": "9"},
         {"BROKER": "x"},
+        {"KEEP": "x"},
         {"DEMO_MUTANT": "x"},
     ],
 )

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
 from examples.shop.contracts import OrderCreated
-from examples.shop.producer import event_id, schedule
 from examples.shop.purchases import SAMPLE, read_purchases
+from examples.shop.storefront import NotTaken, Storefront, schedule
+from ottla import App
+from ottla.testing import InMemoryBroker
 
 ORDERS = read_purchases(SAMPLE, 100)
 
@@ -48,5 +51,31 @@ def test_no_undecodable_record_can_be_read_as_an_order() -> None:
 
 
 def test_an_order_has_one_event_id_whenever_it_is_sent() -> None:
-    assert event_id(ORDERS[0]) == event_id(read_purchases(SAMPLE, 1)[0])
-    assert len({event_id(order) for order in ORDERS}) == len(ORDERS)
+    assert ORDERS[0].event_id == read_purchases(SAMPLE, 1)[0].event_id
+    assert len({order.event_id for order in ORDERS}) == len(ORDERS)
+
+
+async def _post(orders: list[OrderCreated], answers: list[int], broker: InMemoryBroker) -> list[str]:
+    """The requests of a storefront that is answered so."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(OrderCreated.model_validate_json(request.content).order_id)
+        return httpx.Response(answers[len(asked) - 1])
+
+    shop = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://shop")
+    app = App("storefront")
+    async with broker.run(app), shop:
+        await Storefront(shop, app.template, rate=None).run([*orders])
+    return asked
+
+
+async def test_an_order_that_could_not_be_taken_now_is_posted_again(broker: InMemoryBroker) -> None:
+    asked = await _post(ORDERS[:1], [503, 500, 201], broker)
+
+    assert asked == [ORDERS[0].order_id] * 3
+
+
+async def test_an_order_that_is_refused_ends_the_replay(broker: InMemoryBroker) -> None:
+    with pytest.raises(NotTaken, match="409"):
+        await _post(ORDERS[:1], [409], broker)
