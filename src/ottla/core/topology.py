@@ -1,4 +1,4 @@
-"""The topics that an app needs beside its own, and what must be done on a cluster to have them all.
+"""The topics that an app needs beside its own: their names, and the steps on a cluster to have them all.
 
 Rules of the difference, which hold whatever is wanted and whatever is there:
 
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class Naming(enum.Enum):
-    """Who shares dead-letter topics.
+    """Who shares retry and dead-letter topics.
 
     PER_GROUP keeps the failures of two groups on one topic apart. SPRING is what
     Spring Kafka 3.3 and later writes, for a topic shared with Java services.
@@ -34,7 +34,95 @@ def dead_letter_topic(topic: str, group: str, naming: Naming) -> str:
 
     Source: Spring Kafka `DeadLetterPublishingRecoverer` (suffix `-dlt` since 3.3).
     """
-    return f"{topic}-dlt" if naming is Naming.SPRING else f"{topic}-{group}-dlt"
+    return f"{_base(topic, group, naming)}-dlt"
+
+
+def retry_topic(topic: str, group: str, suffix: str, naming: Naming) -> str:
+    """Where records of `topic` wait for `group`; `suffix` is the stage's (`RetryTopics.stages`).
+
+    Under SPRING all groups share it: whoever reads it must skip what another group put there.
+
+    Source: Spring Kafka 4.1.1 `SuffixingRetryTopicNamesProviderFactory`.
+    """
+    return f"{_base(topic, group, naming)}{suffix}"
+
+
+def replay_topic(topic: str, group: str) -> str:
+    """Where dead letters of `group` go to be handled again, by this group alone, in either naming.
+
+    Ours; Spring Kafka has none, so there is nobody to share it with.
+    """
+    return f"{topic}-{group}-replay"
+
+
+def retry_group(group: str, suffix: str) -> str:
+    """The consumer group that reads the retry topic with `suffix`, in either naming.
+
+    Source: Spring Kafka 4.1.1 `SuffixingRetryTopicNamesProviderFactory`.
+    """
+    return f"{group}{suffix}"
+
+
+def dead_letter_group(group: str) -> str:
+    """The consumer group that reads the dead letters of `group`, in either naming."""
+    return f"{group}-dlt"
+
+
+def _base(topic: str, group: str, naming: Naming) -> str:
+    return topic if naming is Naming.SPRING else f"{topic}-{group}"
+
+
+class TopicKind(enum.Enum):
+    """What a topic is for, as far as its name tells."""
+
+    MAIN = "main"
+    RETRY = "retry"
+    DEAD_LETTER = "dead-letter"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedTopic:
+    """A topic's name taken apart: `base` and `suffix`, joined, are the name."""
+
+    base: str
+    kind: TopicKind
+    suffix: str
+
+
+_PLAIN_SUFFIXES = (
+    ("-dlt", TopicKind.DEAD_LETTER),
+    (".DLT", TopicKind.DEAD_LETTER),
+    ("-replay", TopicKind.REPLAY),
+)
+
+
+def parse_topic(name: str) -> ParsedTopic:
+    """What the name of a topic tells of it, for tools that meet topics of Spring's and of ours.
+
+    Only one suffix is taken off: the dead letters of `orders-retry-1000` have that as their
+    base. Per group the group belongs to the base (`orders-billing`), because either may have
+    dashes; so may any topic of somebody's own that ends like this (`instant-replay`).
+
+    Source: Spring Kafka, `-dlt` since 3.3 and `.DLT` before; `DestinationTopicPropertiesFactory`
+    for `-retry`, `-retry-<ms>`, `-retry-<index>` and, of several topics with one delay,
+    `-retry-<ms>-<n>`.
+    """
+    for suffix, kind in _PLAIN_SUFFIXES:
+        if name.endswith(suffix) and name != suffix:
+            return ParsedTopic(name.removesuffix(suffix), kind, suffix)
+    base, retry, numbers = name.rpartition("-retry")
+    if base and _are_retry_numbers(numbers):
+        return ParsedTopic(base, TopicKind.RETRY, f"{retry}{numbers}")
+    return ParsedTopic(name, TopicKind.MAIN, "")
+
+
+def _are_retry_numbers(text: str) -> bool:
+    """Whether `text` is nothing, `-<number>` or `-<number>-<number>`."""
+    match text.split("-"):
+        case [""] | ["", _] | ["", _, _] as parts:
+            return all(part.isascii() and part.isdecimal() for part in parts[1:])
+    return False
 
 
 @dataclass(frozen=True, slots=True)

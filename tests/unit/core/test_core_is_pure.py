@@ -16,6 +16,7 @@ ALLOWED_IMPORTS = {
     "dataclasses",
     "enum",
     "hashlib",
+    "itertools",
     "zlib",
     "math",
     "ottla",

@@ -11,13 +11,20 @@ from ottla.core.topology import (
     CreateTopic,
     KeepPartitions,
     Naming,
+    ParsedTopic,
     PresentTopic,
     SetConfig,
     Step,
     TopicInOrder,
+    TopicKind,
     WantedTopic,
+    dead_letter_group,
     dead_letter_topic,
+    parse_topic,
     plan_topics,
+    replay_topic,
+    retry_group,
+    retry_topic,
     with_dead_letter_topics,
 )
 
@@ -38,6 +45,96 @@ def test_two_groups_on_a_topic_keep_their_failures_apart_unless_they_share_them_
 
     assert len(names[Naming.PER_GROUP]) == 2
     assert len(names[Naming.SPRING]) == 1
+
+
+@pytest.mark.parametrize(
+    ("naming", "suffix", "name"),
+    [
+        (Naming.PER_GROUP, "-retry", "orders-billing-retry"),
+        (Naming.PER_GROUP, "-retry-1000", "orders-billing-retry-1000"),
+        (Naming.SPRING, "-retry", "orders-retry"),
+        (Naming.SPRING, "-retry-0", "orders-retry-0"),
+    ],
+)
+def test_a_retry_topic_is_named_by_topic_group_and_stage_or_as_springs(
+    naming: Naming, suffix: str, name: str
+) -> None:
+    assert retry_topic("orders", "billing", suffix, naming) == name
+
+
+def test_who_reads_retry_topics_and_dead_letters_is_named_as_in_spring() -> None:
+    assert retry_group("billing", "-retry-1000") == "billing-retry-1000"
+    assert dead_letter_group("billing") == "billing-dlt"
+
+
+def test_a_groups_replays_are_its_own() -> None:
+    assert replay_topic("orders", "billing") == "orders-billing-replay"
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "kind", "suffix"),
+    [
+        ("orders", "orders", TopicKind.MAIN, ""),
+        ("orders-dlt", "orders", TopicKind.DEAD_LETTER, "-dlt"),
+        ("orders-billing-dlt", "orders-billing", TopicKind.DEAD_LETTER, "-dlt"),
+        ("orders.DLT", "orders", TopicKind.DEAD_LETTER, ".DLT"),
+        ("orders-retry", "orders", TopicKind.RETRY, "-retry"),
+        ("orders-retry-0", "orders", TopicKind.RETRY, "-retry-0"),
+        ("orders-retry-1000", "orders", TopicKind.RETRY, "-retry-1000"),
+        ("orders-retry-2000-1", "orders", TopicKind.RETRY, "-retry-2000-1"),
+        ("orders-billing-replay", "orders-billing", TopicKind.REPLAY, "-replay"),
+        ("orders-deserialization-dlt", "orders-deserialization", TopicKind.DEAD_LETTER, "-dlt"),
+        ("orders-retry-1000-dlt", "orders-retry-1000", TopicKind.DEAD_LETTER, "-dlt"),
+        ("orders-dlt-retry", "orders-dlt", TopicKind.RETRY, "-retry"),
+        ("orders-retry-retry-1", "orders-retry", TopicKind.RETRY, "-retry-1"),
+        # What only looks like one.
+        ("orders.dlt", "orders.dlt", TopicKind.MAIN, ""),
+        ("orders-DLT", "orders-DLT", TopicKind.MAIN, ""),
+        ("orders_retry", "orders_retry", TopicKind.MAIN, ""),
+        ("orders-retryable", "orders-retryable", TopicKind.MAIN, ""),
+        ("orders-retry-", "orders-retry-", TopicKind.MAIN, ""),
+        ("orders-retry-soon", "orders-retry-soon", TopicKind.MAIN, ""),
+        ("orders-retry-1-2-3", "orders-retry-1-2-3", TopicKind.MAIN, ""),
+        ("orders-retry--1", "orders-retry--1", TopicKind.MAIN, ""),
+        ("orders-retry-1-", "orders-retry-1-", TopicKind.MAIN, ""),
+        ("orders-retry-²", "orders-retry-²", TopicKind.MAIN, ""),
+        ("-dlt", "-dlt", TopicKind.MAIN, ""),
+        ("-retry-1", "-retry-1", TopicKind.MAIN, ""),
+        ("", "", TopicKind.MAIN, ""),
+    ],
+)
+def test_a_name_is_taken_apart(name: str, base: str, kind: TopicKind, suffix: str) -> None:
+    assert parse_topic(name) == ParsedTopic(base, kind, suffix)
+
+
+TOPIC_NAMES = st.text(st.sampled_from("ab.-0"), min_size=1, max_size=6) | st.sampled_from(
+    ["orders", "a-retry", "a-dlt", "a-retry-1"]
+)
+STAGES = st.sampled_from(["-retry", "-retry-0", "-retry-1000", "-retry-2000-1"])
+
+
+@given(TOPIC_NAMES, TOPIC_NAMES, st.sampled_from(Naming), STAGES)
+def test_every_name_that_is_given_is_taken_apart_again(
+    topic: str, group: str, naming: Naming, suffix: str
+) -> None:
+    own = f"{topic}-{group}"
+    base = own if naming is Naming.PER_GROUP else topic
+
+    assert parse_topic(retry_topic(topic, group, suffix, naming)) == ParsedTopic(
+        base, TopicKind.RETRY, suffix
+    )
+    assert parse_topic(dead_letter_topic(topic, group, naming)) == ParsedTopic(
+        base, TopicKind.DEAD_LETTER, "-dlt"
+    )
+    assert parse_topic(replay_topic(topic, group)) == ParsedTopic(own, TopicKind.REPLAY, "-replay")
+
+
+@given(st.text(max_size=12))
+def test_base_and_suffix_joined_are_the_name_whatever_it_is(name: str) -> None:
+    parsed = parse_topic(name)
+
+    assert parsed.base + parsed.suffix == name
+    assert (parsed.kind is TopicKind.MAIN) == (parsed.suffix == "")
 
 
 ORDERS, DEAD = "orders", "orders-billing-dlt"
