@@ -16,7 +16,7 @@ from confluent_kafka import Consumer
 from pydantic import BaseModel, TypeAdapter
 
 from benchmarks.loop import loop
-from ottla import App, KafkaTemplate, Topic
+from ottla import App, KafkaTemplate, Offsets, Topic
 from ottla.settings import load_settings
 
 LONE_RECORDS = 300
@@ -96,7 +96,7 @@ async def measure_lone(topic: str, _total: int) -> dict[str, Any]:
     async def handle(event: Order) -> None:  # noqa: ARG001
         begun.append(time.perf_counter())
 
-    app.listener(Topic(topic, Order), start="latest", dead_letter=False)(handle)
+    app.listener(Topic(topic, Order), offsets=Offsets(start="latest"), dead_letter=False)(handle)
     async with app:
         while app.unready():
             await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ async def measure_idle(topic: str, _total: int) -> dict[str, Any]:
     """Memory and processor of a listener that has nothing to do."""
     app = an_app(f"idle-{os.getpid()}")
     handler = Handler(0)
-    app.listener(Topic(topic, Order), start="latest", dead_letter=False)(handler.handle)
+    app.listener(Topic(topic, Order), offsets=Offsets(start="latest"), dead_letter=False)(handler.handle)
     async with app:
         while app.unready():
             await asyncio.sleep(0.05)

@@ -5,18 +5,13 @@ from __future__ import annotations
 from ottla.app import App
 from ottla.core.backoff import InPlace, Never
 from ottla.core.lanes import Order
+from ottla.core.start_offsets import Offsets
 from ottla.errors import (
     ConfigurationError,
     DeadLetter,
-    FatalClientError,
-    NotSerializable,
     OttlaError,
-    RecordTooLarge,
     Retry,
     SendFailed,
-    SendRefused,
-    SendTimedOut,
-    SettingsError,
     Skip,
     Unavailable,
     WiringError,
@@ -33,6 +28,7 @@ __all__ = [
     "Order",
     "InPlace",
     "Never",
+    "Offsets",
     # What a handler takes
     "Record",
     "Headers",
@@ -44,18 +40,12 @@ __all__ = [
     "Retry",
     "DeadLetter",
     "Skip",
-    # What Ottla raises
+    # What Ottla raises, by what it means; each single exception is in `ottla.errors`
     "OttlaError",
     "ConfigurationError",
-    "SettingsError",
     "WiringError",
     "Unavailable",
     "SendFailed",
-    "NotSerializable",
-    "RecordTooLarge",
-    "SendRefused",
-    "SendTimedOut",
-    "FatalClientError",
 ]
 
 

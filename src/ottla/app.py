@@ -12,15 +12,17 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.lanes import Order
 from ottla.core.offsets import CommitPolicy
 from ottla.core.pacing import BufferLimits
+from ottla.core.start_offsets import Offsets
 from ottla.core.topology import WantedTopic, dead_letter_topic, with_dead_letter_topics
 from ottla.errors import BrokerUnavailable, Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
@@ -100,7 +102,7 @@ class App:
 
     # -- declaring
 
-    def listener(  # noqa: PLR0913  (the keywords are the listener's policy; each has its default)
+    def listener(
         self,
         topic: Topic[Any],
         *,
@@ -109,9 +111,7 @@ class App:
         retry: InPlace | None = None,
         fatal: tuple[type[BaseException], ...] = (),
         dead_letter: bool = True,
-        when_window_full: Literal["dead-letter", "wait"] = "dead-letter",
-        start: Literal["earliest", "latest"] | None = None,
-        on_out_of_range: Literal["stop", "earliest", "latest"] = "stop",
+        offsets: Offsets | None = None,
     ) -> Callable[[F], F]:
         """Handle every record of `topic` at least once, in order per key, `concurrency` keys at once.
 
@@ -130,11 +130,8 @@ class App:
             fatal: exceptions that no retry can cure; their records are dead-lettered at once.
             dead_letter: whether a record that is given up goes to the dead-letter topic. If
                 not, its partition stops at it, unready, until the service is started anew.
-            when_window_full: what becomes of a record that keeps the partition's uncommitted
-                window full: it is dead-lettered when it next fails, or the partition waits.
-            start: where a partition without a committed offset begins; the setting by default.
-            on_out_of_range: what to do when the next record is gone (retention): stop that
-                partition and say so, or say so and go on at the `earliest` or `latest` there is.
+            offsets: where a partition begins whose committed offset does not tell; `Offsets()` by
+                default: by the setting where there is none, and not at all where its record is gone.
         """
 
         def declare(function: F) -> F:
@@ -147,9 +144,7 @@ class App:
                     retry=InPlace() if retry is None else retry,
                     fatal=fatal,
                     dead_letter=dead_letter,
-                    when_window_full=when_window_full,
-                    start=start,
-                    on_out_of_range=on_out_of_range,
+                    offsets=Offsets() if offsets is None else offsets,
                 )
             )
             return function
@@ -619,7 +614,6 @@ def _engine_policy(spec: ListenerSpec, settings: Settings) -> EnginePolicy:
         retry=spec.retry,
         has_dead_letter=spec.dead_letter,
         window=settings.kafka.window,
-        is_window_full_final=spec.when_window_full == "dead-letter",
         is_cancellable=spec.is_async,
     )
 
@@ -627,8 +621,7 @@ def _engine_policy(spec: ListenerSpec, settings: Settings) -> EnginePolicy:
 def _source_policy(spec: ListenerSpec, settings: Settings) -> SourcePolicy:
     kafka = settings.kafka
     return SourcePolicy(
-        start=spec.start or kafka.start,
-        on_out_of_range=spec.on_out_of_range,
+        offsets=replace(spec.offsets, start=spec.offsets.start or kafka.start),
         drain_s=kafka.drain_s,
         limits=BufferLimits(records=kafka.buffered_records, bytes=kafka.buffered_mb * 1024 * 1024),
         commits=CommitPolicy(records=kafka.commit_records, interval_s=kafka.commit_interval_s),

@@ -10,10 +10,11 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast, get_origin
+from typing import Annotated, Any, cast, get_origin
 
 from ottla.core.backoff import InPlace
 from ottla.core.lanes import Order
+from ottla.core.start_offsets import Offsets
 from ottla.errors import WiringError
 from ottla.records import Record
 from ottla.template import KafkaTemplate
@@ -32,9 +33,7 @@ class ListenerSpec:
     retry: InPlace
     fatal: tuple[type[BaseException], ...]
     dead_letter: bool
-    when_window_full: Literal["dead-letter", "wait"]
-    start: Literal["earliest", "latest"] | None
-    on_out_of_range: Literal["stop", "earliest", "latest"]
+    offsets: Offsets
 
     def __str__(self) -> str:
         """For messages: the function and where it stands."""

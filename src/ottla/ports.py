@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.outbox import StoredRecord, Wanted
 from ottla.core.pacing import BufferLimits
+from ottla.core.start_offsets import Offsets
 from ottla.errors import FatalClientError, Unavailable
 from ottla.records import EncodedRecord, Headers, SendResult, TopicPartition
 from ottla.settings import Settings
@@ -270,10 +271,8 @@ class RecordSource(Protocol):
 class SourcePolicy:
     """How a source begins, paces and commits."""
 
-    start: str = "earliest"
-    """Where a partition without a committed offset begins: `earliest` or `latest`."""
-    on_out_of_range: str = "stop"
-    """`stop` the partition when its next record is gone, or go on at `earliest` or `latest`."""
+    offsets: Offsets = field(default_factory=Offsets)
+    """The setting is in it already; a `start` of None is `earliest`."""
     drain_s: float = 25.0
     limits: BufferLimits = field(default_factory=BufferLimits)
     commits: CommitPolicy = field(default_factory=CommitPolicy)

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
-from ottla import App, DeadLetter, Headers, InPlace, Never, Record, Retry, Topic
+from ottla import App, DeadLetter, Headers, InPlace, Never, Offsets, Record, Retry, Topic
 from ottla.core.topology import Naming, dead_letter_topic
 from ottla.testing.murmur2 import partition_of
 from tests.support.pages import ROOT
@@ -416,7 +416,7 @@ class BrokerContract:
     ) -> None:
         app = harness.app(group)
 
-        @app.listener(topic, start="latest")
+        @app.listener(topic, offsets=Offsets(start="latest"))
         async def handle(value: str, record: Record) -> None:
             log.saw(record)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from ottla import App, Record, Topic
+from ottla import App, Offsets, Record, Topic
 from tests.conftest import NewTopic
 from tests.support.apps import committed, produce, running, settings_for, until
 from tests.support.kafka_server import Kafka
@@ -85,7 +86,7 @@ async def test_a_listener_that_chose_to_goes_on_says_so_and_keeps_its_place(
     unique: str,
     *,
     protocol: dict[str, str],
-    choice: str,
+    choice: Literal["earliest", "latest"],
     next_number: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -97,7 +98,7 @@ async def test_a_listener_that_chose_to_goes_on_says_so_and_keeps_its_place(
     kafka.delete_records(topic, 0, 25)
     app, handled = App(unique, settings=settings_for(kafka, **protocol)), list[tuple[int, int]]()
 
-    @app.listener(Topic(topic, str), on_out_of_range=choice)  # type: ignore[arg-type]
+    @app.listener(Topic(topic, str), offsets=Offsets(on_out_of_range=choice))
     async def on_record(value: str, record: Record) -> None:
         handled.append((record.partition, int(value)))
 
@@ -141,7 +142,7 @@ async def test_records_that_vanish_while_the_listener_is_behind_are_said_to_be_g
     settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"consumer": fetch})})
     app, handled, gate = App(unique, settings=settings), list[tuple[int, int]](), asyncio.Event()
 
-    @app.listener(Topic(topic, str), on_out_of_range="earliest")
+    @app.listener(Topic(topic, str), offsets=Offsets(on_out_of_range="earliest"))
     async def on_record(value: str, record: Record) -> None:
         await gate.wait()
         handled.append((record.partition, int(value[:5])))
@@ -178,7 +179,7 @@ async def test_a_log_that_ends_before_the_commit_is_read_from_where_the_listener
     commit_as_a_plain_client(kafka, unique, topic, 100)
     app, handled = App(unique, settings=settings_for(kafka, **protocol)), list[int]()
 
-    @app.listener(Topic(topic, str), on_out_of_range="earliest")
+    @app.listener(Topic(topic, str), offsets=Offsets(on_out_of_range="earliest"))
     async def on_record(value: str) -> None:
         handled.append(int(value))
 

@@ -64,8 +64,7 @@ async def test_by_choice_the_partition_waits_for_the_stuck_record_and_then_goes_
 
     @app.listener(
         Topic(topic, Event),
-        retry=InPlace(attempts=100_000, first_s=0.05, max_s=0.05),
-        when_window_full="wait",
+        retry=InPlace(attempts=100_000, first_s=0.05, max_s=0.05, when_window_full="wait"),
     )
     async def handle(event: Event, record: Record) -> None:
         if event.number == 0 and not is_open:

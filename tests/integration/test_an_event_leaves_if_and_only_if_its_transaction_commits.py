@@ -9,18 +9,10 @@ import psycopg
 import pytest
 from sqlalchemy.orm import Session
 
-from ottla import (
-    App,
-    NotSerializable,
-    Publisher,
-    RecordTooLarge,
-    Topic,
-    Transaction,
-    Unavailable,
-    WiringError,
-)
+from ottla import App, Publisher, Topic, Transaction, Unavailable, WiringError
 from ottla.core.identity import EVENT_ID_HEADER
 from ottla.core.sizes import batch_bytes
+from ottla.errors import NotSerializable, RecordTooLarge
 from ottla.records import Headers
 from tests.conftest import NewTopic
 from tests.support.apps import produce, read_all, running, settings_for, until

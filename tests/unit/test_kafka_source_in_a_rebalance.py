@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from ottla.core.offsets import CommitPolicy, Committable
+from ottla.core.start_offsets import Offsets
 from ottla.errors import FatalClientError, Unavailable
 from ottla.kafka import consumer
 from ottla.kafka.consumer import KafkaSource
@@ -180,8 +181,8 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
     return client
 
 
-def opened(sink: Sink, *, on_out_of_range: str = "stop", **properties: str) -> KafkaSource:
-    policy = SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0), on_out_of_range=on_out_of_range)
+def opened(sink: Sink, *, offsets: Offsets | None = None, **properties: str) -> KafkaSource:
+    policy = SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0), offsets=offsets or Offsets())
     raw = {name.replace("_", "."): value for name, value in properties.items()}
     source = KafkaSource(raw, ["orders"], policy, name="billing/orders")
     source.open(sink)
@@ -362,7 +363,7 @@ async def test_partitions_whose_start_is_not_known_yet_are_not_left_to_the_clien
 
 @pytest.mark.parametrize("choice", ["stop", "earliest"])
 async def test_what_was_polled_before_a_gap_ends_before_the_gap_is_told_or_skipped(
-    client: ScriptedClient, choice: str
+    client: ScriptedClient, choice: Literal["stop", "earliest"]
 ) -> None:
     """It cannot come again: with a new epoch, or in a stopped partition, it would be dropped."""
     sink = Sink()
@@ -370,7 +371,7 @@ async def test_what_was_polled_before_a_gap_ends_before_the_gap_is_told_or_skipp
     client.polls.put(lambda: client.assign_at(40))
     client.polls.put(lambda: Polled(40))
     client.consumes.put(lambda: [Polled(41), OutOfRange(42)])
-    source = opened(sink, on_out_of_range=choice)
+    source = opened(sink, offsets=Offsets(on_out_of_range=choice))
     await until(lambda: 41 in sink.told, what="the records before the gap are handed over")
     source.publish(Progress({ORDERS: Committable(1, 41, is_idle=False)}, 1))
     await until(lambda: 41 in client.commits, what="the first of them is committed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ottla.errors import WiringError
 
@@ -28,6 +29,10 @@ class InPlace:
     of itself in either direction, never above `max_s`. A wait may be far longer than
     `max.poll.interval.ms`. After the last attempt the record is dead-lettered.
 
+    `when_window_full` tells what becomes of a record that keeps the partition's uncommitted
+    window full: it is dead-lettered when it next fails, attempts left or not, or the
+    partition waits for it.
+
     Raises:
         WiringError: a value outside its range.
 
@@ -40,6 +45,7 @@ class InPlace:
     max_s: float = 30.0
     factor: float = 2.0
     jitter: float = 0.2
+    when_window_full: Literal["dead-letter", "wait"] = "dead-letter"
 
     def __post_init__(self) -> None:
         problems = [
@@ -50,6 +56,10 @@ class InPlace:
                 (not self.first_s <= self.max_s < math.inf, f"max_s={self.max_s} must be at least first_s"),
                 (not 1 <= self.factor < math.inf, f"factor={self.factor} must be at least 1"),
                 (not 0 <= self.jitter < 1, f"jitter={self.jitter} must lie in [0, 1)"),
+                (
+                    self.when_window_full not in ("dead-letter", "wait"),
+                    f"when_window_full={self.when_window_full!r} must be 'dead-letter' or 'wait'",
+                ),
             )
             if is_wrong
         ]

@@ -309,7 +309,7 @@ class KafkaSource:
         low, high = self._watermarks(partition)
         self._ledger.assigned(partition, None)
         return ClientPartition(
-            committed.topic, committed.partition, low if self._policy.start == "earliest" else high
+            committed.topic, committed.partition, high if self._policy.offsets.start == "latest" else low
         )
 
     def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
@@ -486,7 +486,7 @@ class KafkaSource:
             self._on_error(error.args[0])
             return
         self._unplaced.discard(partition)
-        choice = self._policy.on_out_of_range
+        choice = self._policy.offsets.on_out_of_range
         gap = Gap(partition, self._next[partition], low, high, is_skipped=choice != "stop")
         if gap.is_skipped:
             self._go_on_at(partition, low if choice == "earliest" else high)

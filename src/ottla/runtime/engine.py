@@ -65,8 +65,6 @@ class EnginePolicy:
     retry: InPlace = field(default_factory=InPlace)
     has_dead_letter: bool = True
     window: int = 100_000
-    is_window_full_final: bool = True
-    """Whether a record that fills the window ends as exhausted; else its partition waits for it."""
     is_cancellable: bool = True
     """Whether a running handler can be ended: a coroutine can, a thread cannot."""
 
@@ -297,7 +295,8 @@ class Engine:
             _log.error("%s: %s: %s; skipped, because on_out_of_range says so", self.name, gap.partition, gone)
         elif (state := self._states.get(gap.partition)) is not None:
             cure = (
-                "reset the group's offset, or set on_out_of_range; retention is shorter than the outage was"
+                "reset the group's offset, or choose with offsets=Offsets(on_out_of_range=…) where to go on; "
+                "retention is shorter than the outage was"
             )
             self._stop_partition(state, f"{gone} (retention or a new topic of that name); {cure}")
 
@@ -595,7 +594,7 @@ class Engine:
 
     def _is_filling_window(self, delivery: Delivery) -> bool:
         state = delivery.state
-        can_end = self._policy.is_window_full_final and self._policy.has_dead_letter
+        can_end = self._policy.retry.when_window_full == "dead-letter" and self._policy.has_dead_letter
         return bool(state.held) and can_end and state.tracker.head() is delivery
 
     # -- the snapshot for the poll thread, and drains

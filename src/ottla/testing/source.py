@@ -136,7 +136,7 @@ class InMemorySource:
         self._sink.revoking(partitions, drained)
 
     def _start(self, partition: TopicPartition) -> int:
-        return 0 if self._policy.start == "earliest" else self._log.end(partition.partition)
+        return self._log.end(partition.partition) if self._policy.offsets.start == "latest" else 0
 
     def _let_go(self, ours: Sequence[TopicPartition]) -> None:
         for partition in ours:

@@ -117,10 +117,11 @@ def test_never_is_one_attempt() -> None:
         ("jitter", -0.01),
         ("jitter", 1),
         ("jitter", math.nan),
+        ("when_window_full", "stop"),
     ],
 )
-def test_a_value_out_of_its_range_is_refused_by_name(field: str, value: float) -> None:
-    with pytest.raises(WiringError, match=rf"^InPlace: .*{field}={value} must"):
+def test_a_value_out_of_its_range_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(WiringError, match=rf"^InPlace: .*{field}={value!r} must"):
         InPlace(**{field: value})  # type: ignore[arg-type]
 
 

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel
 
-from ottla import App, InPlace, Never, Record, Retry, SendRefused, SettingsError, Skip, Topic, WiringError
-from ottla.errors import ProducerClosed, Undecodable
+from ottla import App, InPlace, Never, Offsets, Record, Retry, Skip, Topic, WiringError
+from ottla.errors import ProducerClosed, SendRefused, SettingsError, Undecodable
 from ottla.settings import load_settings
 from ottla.testing import ConsumerRecord, InMemoryBroker, NotSettled
 
@@ -67,6 +68,31 @@ async def test_nothing_happens_before_its_time(broker: InMemoryBroker) -> None:
 
     assert (at_once, too_early, attempts) == ([1], [1], [1, 2])
     assert broker.clock.now() == 30.0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "setting", "handled"),
+    [
+        (None, "earliest", ["o-1"]),
+        (None, "latest", []),
+        ("earliest", "latest", ["o-1"]),
+        ("latest", "earliest", []),
+    ],
+)
+async def test_where_a_group_begins_is_told_by_its_listener_else_by_the_setting(
+    broker: InMemoryBroker, chosen: Literal["earliest", "latest"] | None, setting: str, handled: list[str]
+) -> None:
+    app, seen = App("billing"), list[str]()
+
+    @app.listener(ORDERS, offsets=Offsets(start=chosen))
+    async def handle(order: Order) -> None:
+        seen.append(order.order_id)
+
+    await broker.send(ORDERS, Order(order_id="o-1"))
+    async with broker.run(app, KAFKA_START=setting):
+        await broker.settle()
+
+    assert seen == handled
 
 
 async def test_settle_waits_for_a_handler_that_waits_for_something_outside(broker: InMemoryBroker) -> None:
