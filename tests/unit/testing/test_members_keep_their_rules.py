@@ -240,7 +240,7 @@ class MembersBesideAModel(RuleBasedStateMachine):
             self.join()
         for _ in range(10_000):
             for sink in self.sinks:
-                for partition, each in sink.owned.items():
+                for partition, each in list(sink.owned.items()):  # a turn can revoke
                     if each.drained is None:
                         self.on_the_loop(lambda sink=sink, partition=partition: sink.source.resume(partition))  # type: ignore[misc]
                 for partition, offset in sink.unfinished():
