@@ -22,11 +22,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal
 
+from ottla.core.spring_headers import MOST_ATTEMPTS
 from ottla.errors import WiringError
 
 _SHORTEST_S, _DAY_S = 0.001, 86_400.0
 _FEWEST_ATTEMPTS = 2
-_MOST_ATTEMPTS = 32_766  # a dead letter names the next one, and Spring reads 32,768 and more as 1
+_MOST_ATTEMPTS = MOST_ATTEMPTS - 1  # a dead letter names the next one
 
 
 @dataclass(frozen=True, slots=True)
