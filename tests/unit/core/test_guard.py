@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from itertools import repeat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ottla.core.guard import Guard, GuardState
+from ottla.errors import WiringError
+
+RUN_ONLY = Guard(run=3, ratio=1, over=1)
+RATIO_ONLY = Guard(run=1_000, ratio=0.5, over=10)
+
+
+def asked(state: GuardState, story: str) -> str:
+    """The answers, 1 for True, to a story of records that succeeded (s) or were given up (d)."""
+    return "".join(str(int(state.succeeded() if event == "s" else state.may_bury())) for event in story)
+
+
+@pytest.mark.parametrize(
+    ("story", "answers"),
+    [
+        ("ddd", "111"),
+        ("dddd", "1110"),
+        ("ddddddd", "1110000"),
+        ("ddsddds", "1101110"),  # a success between begins a new run
+        ("ddddsdddd", "111011110"),  # a success lifts, and the run begins anew
+        ("ddddssdd", "11101011"),
+    ],
+)
+def test_a_run_of_dead_letters_ends_at_its_bound_until_a_record_succeeds(story: str, answers: str) -> None:
+    assert asked(GuardState(RUN_ONLY), story) == answers
+
+
+@pytest.mark.parametrize(
+    ("story", "answers"),
+    [
+        ("sssss" + "ddddd" + "d" + "d", "00000" + "11111" + "1" + "0"),  # half is not more than half
+        ("ddddddddd" + "d" + "d", "111111111" + "1" + "0"),  # asked only once ten have ended
+        ("dddddd" + "ssss" + "d", "111111" + "0000" + "0"),
+        ("dddddd" + "sssss" + "d", "111111" + "00000" + "1"),  # the first has left the last ten
+        ("dddddd" + "ssss" + "d" + "s" + "d" * 10 + "d", "1111110000" + "0" + "1" + "1" * 9 + "00"),
+    ],
+)
+def test_too_large_a_share_of_the_last_records_trips_it(story: str, answers: str) -> None:
+    assert asked(GuardState(RATIO_ONLY), story) == answers
+
+
+def test_a_ratio_of_one_is_never_exceeded() -> None:
+    state = GuardState(Guard(run=1_000, ratio=1, over=5))
+
+    assert asked(state, "d" * 1_000) == "1" * 1_000
+
+
+@pytest.mark.parametrize("share", range(1, 100))
+def test_a_share_that_is_exactly_the_ratio_does_not_exceed_it(share: int) -> None:
+    state = GuardState(Guard(run=1_000, ratio=share / 100, over=100))  # 0.29 * 100 is below 29
+
+    answers = asked(state, "d" * share + "s" * (100 - share) + "d")
+
+    assert answers[-1] == "1"
+
+
+def test_it_says_which_bound_was_reached_and_forgets_it_when_lifted() -> None:
+    by_run, by_ratio = GuardState(RUN_ONLY), GuardState(RATIO_ONLY)
+
+    asked(by_run, "dddd")
+    asked(by_ratio, "s" + "ddddds" + "dddd")
+
+    assert (by_run.is_tripped, by_run.why) == (True, "3 records in a row were dead-lettered")
+    assert (by_ratio.is_tripped, by_ratio.why) == (True, "8 of the last 10 records were dead-lettered")
+    assert by_run.succeeded()
+    assert (by_run.is_tripped, by_run.why) == (False, "")
+
+
+def test_the_defaults_let_fifty_go_in_a_row() -> None:
+    assert asked(GuardState(Guard()), "d" * 52) == "1" * 50 + "00"
+
+
+def test_the_defaults_stop_when_more_than_half_of_a_hundred_were_given_up() -> None:
+    mixed = "ddsdd" * 20
+
+    assert asked(GuardState(Guard()), mixed + "d")[-1] == "0"
+    assert asked(GuardState(Guard()), "ds" * 50 + "d")[-1] == "1"
+
+
+def test_many_successes_keep_nothing() -> None:
+    state = GuardState(Guard(over=10**9, ratio=1))
+
+    for _ in repeat(None, 100_000):
+        state.succeeded()
+
+    assert len(state._buried) == 0
+
+
+class Model:
+    """Every record that ended, in a list."""
+
+    def __init__(self, policy: Guard) -> None:
+        self.policy = policy
+        self.ended: list[str] = []
+        self.is_tripped = False
+
+    def may_bury(self) -> bool:
+        run = next((n for n, event in enumerate(reversed(self.ended)) if event == "s"), len(self.ended))
+        last = self.ended[-self.policy.over :]
+        too_many = len(last) == self.policy.over and last.count("d") / self.policy.over > self.policy.ratio
+        self.is_tripped = self.is_tripped or run + 1 > self.policy.run or too_many
+        if not self.is_tripped:
+            self.ended.append("d")
+        return not self.is_tripped
+
+    def succeeded(self) -> bool:
+        lifts, self.is_tripped = self.is_tripped, False
+        if lifts:
+            self.ended = []
+        self.ended.append("s")
+        return lifts
+
+
+POLICIES = st.builds(
+    Guard, run=st.integers(1, 12), ratio=st.sampled_from([0.01, 0.25, 0.5, 0.75, 1]), over=st.integers(1, 12)
+)
+STORIES = st.lists(st.sampled_from(["s", "d", "dd", "ddddd"]), max_size=60).map("".join)
+
+
+@given(POLICIES, STORIES)
+def test_beside_a_model_that_keeps_every_record(policy: Guard, story: str) -> None:
+    state, model = GuardState(policy), Model(policy)
+
+    for event in story:
+        answer = state.succeeded() if event == "s" else state.may_bury()
+        assert answer == (model.succeeded() if event == "s" else model.may_bury())
+        assert state.is_tripped == model.is_tripped
+        assert bool(state.why) == state.is_tripped
+
+
+@given(POLICIES, STORIES)
+def test_no_more_than_the_run_goes_without_a_success(policy: Guard, story: str) -> None:
+    answers = asked(GuardState(policy), story)
+    buried = "".join(
+        event for event, answer in zip(story, answers, strict=True) if (event, answer) != ("d", "0")
+    )
+
+    assert max((len(part) for part in buried.split("s")), default=0) <= policy.run
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("run", 0),
+        ("run", -1),
+        ("ratio", 0),
+        ("ratio", -0.1),
+        ("ratio", 1.01),
+        ("ratio", math.nan),
+        ("over", 0),
+        ("over", -1),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_by_name(field: str, value: float) -> None:
+    with pytest.raises(WiringError, match=rf"^Guard: .*{field}={value} must"):
+        Guard(**{field: value})  # type: ignore[arg-type]
+
+
+def test_every_value_out_of_its_range_is_told_at_once() -> None:
+    with pytest.raises(WiringError) as caught:
+        Guard(run=0, ratio=2, over=0)
+
+    assert str(caught.value) == (
+        "Guard: run=0 must be at least 1; ratio=2 must be above 0 and at most 1; over=0 must be at least 1"
+    )
