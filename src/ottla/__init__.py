@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ottla.app import App
 from ottla.core.backoff import InPlace, Never
+from ottla.core.classify import Fatal
+from ottla.core.dead_letters import DeadLetterTopic
+from ottla.core.guard import Guard
 from ottla.core.lanes import Order
+from ottla.core.retry_topics import RetryTopics
 from ottla.core.start_offsets import Offsets
 from ottla.errors import (
     ConfigurationError,
@@ -26,9 +30,14 @@ __all__ = [
     "App",
     "Topic",
     "Order",
-    "InPlace",
-    "Never",
     "Offsets",
+    # What becomes of a record that fails
+    "InPlace",
+    "RetryTopics",
+    "Never",
+    "Fatal",
+    "DeadLetterTopic",
+    "Guard",
     # What a handler takes
     "Record",
     "Headers",

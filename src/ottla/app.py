@@ -12,32 +12,31 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from ottla.assembly import Listening, Reader, Shared, destinations, listener_name, places
 from ottla.core.backoff import InPlace, exponential_s
+from ottla.core.classify import NOTHING_IS_FATAL, Fatal
+from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.lanes import Order
-from ottla.core.offsets import CommitPolicy
-from ottla.core.pacing import BufferLimits
+from ottla.core.retry_topics import RetryTopics
 from ottla.core.start_offsets import Offsets
-from ottla.core.topology import WantedTopic, dead_letter_topic, with_dead_letter_topics
+from ottla.core.topology import WantedTopic, with_topics_beside
 from ottla.errors import BrokerUnavailable, Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.cluster import KafkaCluster
 from ottla.kafka.properties import client_properties
 from ottla.kafka.topic_limits import TopicLimits
 from ottla.listener import ListenerSpec, Parameters, check, parameters_of
-from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer, SourcePolicy
+from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer
 from ottla.records import TopicPartition
 from ottla.runtime.counts import Counts, total
-from ottla.runtime.engine import Engine, EnginePolicy
-from ottla.runtime.invoker import Call, Invoker
-from ottla.runtime.lifecycle import Health, LoopClock, supervise
+from ottla.runtime.engine import Engine
+from ottla.runtime.lifecycle import Health, supervise
 from ottla.runtime.relay import Relay
-from ottla.runtime.settlement import Settlement
 from ottla.serde.json import decoder
 from ottla.settings import Settings, load_settings
 from ottla.template import KafkaTemplate
@@ -55,7 +54,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _log = logging.getLogger("ottla")
 
 _PRUNE_EVERY_S = 600.0
-_MOST_THREADS = 32
+_WITHOUT_END = 10**9
+"""Attempts: five times a second, it would last for years."""
 _LEAST_WITH_THREADS = 3
 """Connections that an app with transactions in threads needs."""
 _RELAY_PART = 0.5
@@ -68,14 +68,23 @@ class App:
     `topics` are those that it sends to: `ottla topics` sees to them beside those of the
     listeners, and one that is missing keeps the app unready. Others may be sent to as well.
 
+    `fatal` are exceptions that no retry can cure, in any listener; where a listener names the
+    same class, its word counts.
+
     Nothing is read or opened before `run`, `start` or `async with`. A running app belongs
     to one event loop; once stopped it may be started again, on another one as well.
     """
 
     def __init__(
-        self, name: str, *, topics: Iterable[Topic[Any]] = (), settings: Settings | None = None
+        self,
+        name: str,
+        *,
+        topics: Iterable[Topic[Any]] = (),
+        fatal: Fatal | tuple[type[BaseException], ...] = (),
+        settings: Settings | None = None,
     ) -> None:
         self.name = name
+        self._fatal = _fatal(fatal)
         self._given_settings = settings
         self._topics = tuple(topics)
         self._specs: list[ListenerSpec] = []
@@ -108,9 +117,9 @@ class App:
         *,
         concurrency: int = 64,
         order: Order = Order.KEY,
-        retry: InPlace | None = None,
-        fatal: tuple[type[BaseException], ...] = (),
-        dead_letter: bool = True,
+        retry: InPlace | RetryTopics | None = None,
+        fatal: Fatal | tuple[type[BaseException], ...] = (),
+        dead_letter: DeadLetterTopic | bool = True,
         offsets: Offsets | None = None,
     ) -> Callable[[F], F]:
         """Handle every record of `topic` at least once, in order per key, `concurrency` keys at once.
@@ -126,10 +135,13 @@ class App:
             concurrency: how many lanes may run at once. Threads of `def` handlers: at most 32.
             order: what keeps its order: records of a key (default), of a partition, or none.
                 A null key is ordered by nothing under `Order.KEY`.
-            retry: how a failed record is tried again; `InPlace()` by default: five attempts.
+            retry: how a failed record is tried again; `InPlace()` by default: five attempts, and only
+                its key waits. With `RetryTopics` nothing waits: a failed record comes back by a
+                topic, and later ones of its key pass it.
             fatal: exceptions that no retry can cure; their records are dead-lettered at once.
-            dead_letter: whether a record that is given up goes to the dead-letter topic. If
-                not, its partition stops at it, unready, until the service is started anew.
+            dead_letter: whether a record that is given up goes to the dead-letter topic, and what
+                is special about it. If not, its partition stops at it, unready, until the
+                service is started anew.
             offsets: where a partition begins whose committed offset does not tell; `Offsets()` by
                 default: by the setting where there is none, and not at all where its record is gone.
         """
@@ -142,9 +154,40 @@ class App:
                     concurrency=concurrency,
                     order=order,
                     retry=InPlace() if retry is None else retry,
-                    fatal=fatal,
-                    dead_letter=dead_letter,
+                    fatal=_fatal(fatal),
+                    dead_letter=(DeadLetterTopic() if dead_letter else None)
+                    if isinstance(dead_letter, bool)
+                    else dead_letter,
                     offsets=Offsets() if offsets is None else offsets,
+                )
+            )
+            return function
+
+        return declare
+
+    def dlt_handler(self, topic: Topic[Any]) -> Callable[[F], F]:
+        """Handle the dead letters that this app's listener of `topic` has written, at least once.
+
+        The function takes a `Record`, the dead letter as it stands, and may take a
+        `KafkaTemplate` and a `Transaction`. When it fails it is tried again, at last every 30 s,
+        without end; only its key waits. The consumer group is `<group>-dlt`. Who inspects and replays
+        dead letters by hand needs none.
+
+        Source: Spring Kafka `@DltHandler`; there a failing one writes the record to the same topic again.
+        """
+
+        def declare(function: F) -> F:
+            self._specs.append(
+                ListenerSpec(
+                    topic,
+                    function,
+                    concurrency=64,
+                    order=Order.KEY,
+                    retry=InPlace(attempts=_WITHOUT_END),
+                    fatal=NOTHING_IS_FATAL,
+                    dead_letter=None,
+                    offsets=Offsets(),
+                    is_dlt_handler=True,
                 )
             )
             return function
@@ -218,8 +261,9 @@ class App:
         joins = []
         if any(found.transaction for found in parameters) or _may_use_database(settings):
             joins.append(await self._open_database(cluster, parameters))
+        shared = Shared(cluster, self._producer, self._template, self._health, self._fatal, self._fail)
         joins += [
-            self._join(spec, found, cluster) for spec, found in zip(self._specs, parameters, strict=True)
+            self._join(spec, found, shared) for spec, found in zip(self._specs, parameters, strict=True)
         ]
         if self._topics:
             joins.append(self._look_for_topics(cluster))
@@ -377,23 +421,27 @@ class App:
     # -- joining the parts
 
     def _wanted(self, settings: Settings) -> list[WantedTopic]:
-        declared = [(spec.topic, spec.dead_letter) for spec in self._specs]
-        declared += [(topic, False) for topic in self._topics]
-        topics = [
-            (WantedTopic(settings.topic_name(topic.name), topic.partitions, topic.config or {}), is_buried)
-            for topic, is_buried in declared
+        group = self._group(settings)
+        listened = [
+            (spec.topic, destinations(spec, settings, group).beside)
+            for spec in self._specs
+            if not spec.is_dlt_handler
         ]
-        return with_dead_letter_topics(topics, self._group(settings), settings.kafka.naming)
+        declared: list[tuple[Topic[Any], list[str]]] = [*listened, *((topic, []) for topic in self._topics)]
+        return with_topics_beside(
+            (WantedTopic(settings.topic_name(topic.name), topic.partitions, topic.config or {}), beside)
+            for topic, beside in declared
+        )
 
     def _check_wiring(self, settings: Settings, *, needs_database: bool = True) -> list[Parameters]:
         """Every listener's parameters, or every problem at once."""
         problems: list[str] = []
         found: list[Parameters] = []
-        names: dict[str, ListenerSpec] = {}
+        names: dict[tuple[bool, str], ListenerSpec] = {}
         for spec in self._specs:
-            problems += check(spec)
+            problems += [*check(spec), *self._dlt_problems(spec)]
             name = settings.topic_name(spec.topic.name)
-            if (other := names.setdefault(name, spec)) is not spec:
+            if (other := names.setdefault((spec.is_dlt_handler, name), spec)) is not spec:
                 problems.append(
                     f"{spec} and {other} share topic {name!r} and group {self._group(settings)!r}: each "
                     "record would reach only one of them; put them into two apps, or let one call the other"
@@ -421,6 +469,26 @@ class App:
         if problems:
             raise WiringError("\n".join(problems))
         return found
+
+    def _dlt_problems(self, spec: ListenerSpec) -> list[str]:
+        """Of a handler of dead letters: whether there are any, and whether it can take all of them."""
+        if not spec.is_dlt_handler:
+            return []
+        if not any(
+            other.topic.name == spec.topic.name and other.dead_letter is not None for other in self._specs
+        ):
+            return [f"{spec}: no listener of this app writes dead letters of topic {spec.topic.name!r}"]
+        try:
+            parameters = parameters_of(spec)
+        except WiringError:
+            return []  # told with the other parameters
+        if parameters.payload is not None:
+            problem = (
+                f"{spec}: parameter {parameters.payload!r} would have to be decoded, which is what may have "
+                "failed; take a Record, and decode record.value"
+            )
+            return [problem]
+        return []
 
     def _group(self, settings: Settings) -> str:
         return settings.kafka.group_id or self.name
@@ -488,49 +556,40 @@ class App:
             except Unavailable as error:
                 _log.warning("the inbox was not pruned, later again: %s", error)
 
-    def _join(self, spec: ListenerSpec, parameters: Parameters, cluster: Cluster) -> _Join:
-        settings, producer = cluster.settings, self._producer
-        assert producer is not None  # noqa: S101  (start made it)
-        group = self._group(settings)
-        topic = settings.topic_name(spec.topic.name)
-        # Of the declared name: the inbox still knows it when the topic or the function is renamed.
-        name = f"{group}/{spec.topic.name}"
-        dead_letters = dead_letter_topic(topic, group, settings.kafka.naming)
+    def _join(self, spec: ListenerSpec, parameters: Parameters, shared: Shared) -> _Join:
+        group = self._group(shared.cluster.settings)
         threads = None
         if not spec.is_async:
-            threads = ThreadPoolExecutor(max_workers=_places(spec), thread_name_prefix=name)
+            name = listener_name(spec, group)
+            threads = ThreadPoolExecutor(max_workers=places(spec), thread_name_prefix=name)
             self._threads.append(threads)
         inbox = self._inbox if parameters.transaction else None
-        partitions: dict[str, int] = {}
-        source = cluster.member(topic, _source_policy(spec, settings), group=group, name=name)
-        engine = Engine(
-            name,
-            _engine_policy(spec, settings),
-            source=source,
-            invoke=Invoker(
-                name, self._call(spec, parameters), fatal=spec.fatal, inbox=inbox, threads=threads
-            ),
-            settlement=Settlement(
-                name, group, topic=dead_letters, partitions=partitions, producer=producer, inbox=inbox
-            ),
-            health=self._health,
-            clock=cluster.clock or LoopClock(asyncio.get_running_loop()),
-            chance=random.random,
-            on_fatal=self._fail,
-        )
+        listening = Listening(spec, parameters, shared, group=group, inbox=inbox, threads=threads)
 
         async def attempt() -> None:
-            wanted = [topic, dead_letters] if spec.dead_letter else [topic]
-            partitions.update(await cluster.partitions(wanted))
+            await listening.look_for_topics()
             if parameters.transaction and self._database is not None:
                 await self._database.check()
 
         def begin() -> None:
-            engine.start()
-            self._engines.append(engine)
-            self._sources.append(source)
+            for reader in listening.readers:
+                self._read(reader)
+            watch = supervise(
+                self._read_replays(listening), name=f"{listening.name} replays", on_crash=self._fail
+            )
+            self._tasks.append(watch)
 
-        return _Join(name, attempt, begin, self._health)
+        return _Join(listening.name, attempt, begin, self._health)
+
+    def _read(self, reader: Reader) -> None:
+        reader.engine.start()
+        self._engines.append(reader.engine)
+        self._sources.append(reader.source)
+
+    async def _read_replays(self, listening: Listening) -> None:
+        reader = await listening.replays()
+        if reader is not None:
+            self._read(reader)
 
     def _look_for_topics(self, cluster: Cluster) -> _Join:
         """Whether the topics are there that we send to. A broker that is away is not missed: sends wait."""
@@ -542,17 +601,6 @@ class App:
                 _log.warning("%s: the topics that are sent to were not looked for: %s", self.name, error)
 
         return _Join(f"{self.name} topics", attempt, lambda: None, self._health)
-
-    def _call(self, spec: ListenerSpec, parameters: Parameters) -> Call:
-        return Call(
-            spec.function,
-            is_async=spec.is_async,
-            decode=decoder(parameters.annotation),
-            payload=parameters.payload,
-            record=parameters.record,
-            transaction=parameters.transaction,
-            given={parameters.template: self.template} if parameters.template else None,
-        )
 
     def _fail(self, error: BaseException) -> None:
         """The process cannot go on; the first reason counts."""
@@ -602,27 +650,5 @@ def _may_use_database(settings: Settings) -> bool:
     return is_postgres and all(find_spec(name) for name in ("sqlalchemy", "psycopg"))
 
 
-def _places(spec: ListenerSpec) -> int:
-    """How many records run at once: no more than there are threads, so that none waits for one."""
-    return spec.concurrency if spec.is_async else min(spec.concurrency, _MOST_THREADS)
-
-
-def _engine_policy(spec: ListenerSpec, settings: Settings) -> EnginePolicy:
-    return EnginePolicy(
-        concurrency=_places(spec),
-        order=spec.order,
-        retry=spec.retry,
-        has_dead_letter=spec.dead_letter,
-        window=settings.kafka.window,
-        is_cancellable=spec.is_async,
-    )
-
-
-def _source_policy(spec: ListenerSpec, settings: Settings) -> SourcePolicy:
-    kafka = settings.kafka
-    return SourcePolicy(
-        offsets=replace(spec.offsets, start=spec.offsets.start or kafka.start),
-        drain_s=kafka.drain_s,
-        limits=BufferLimits(records=kafka.buffered_records, bytes=kafka.buffered_mb * 1024 * 1024),
-        commits=CommitPolicy(records=kafka.commit_records, interval_s=kafka.commit_interval_s),
-    )
+def _fatal(named: Fatal | tuple[type[BaseException], ...]) -> Fatal:
+    return named if isinstance(named, Fatal) else Fatal(named)

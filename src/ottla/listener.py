@@ -10,10 +10,13 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_origin
+from typing import Annotated, Any, get_origin
 
 from ottla.core.backoff import InPlace
+from ottla.core.classify import Fatal
+from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.lanes import Order
+from ottla.core.retry_topics import RetryTopics
 from ottla.core.start_offsets import Offsets
 from ottla.errors import WiringError
 from ottla.records import Record
@@ -30,15 +33,18 @@ class ListenerSpec:
     function: Callable[..., Any]
     concurrency: int
     order: Order
-    retry: InPlace
-    fatal: tuple[type[BaseException], ...]
-    dead_letter: bool
+    retry: InPlace | RetryTopics
+    fatal: Fatal
+    dead_letter: DeadLetterTopic | None
     offsets: Offsets
+    is_dlt_handler: bool = False
+    """Whether it takes the dead letters of `topic` in place of its records."""
 
     def __str__(self) -> str:
         """For messages: the function and where it stands."""
         module, name = self.function.__module__, self.function.__qualname__
-        return f"listener {name} of topic {self.topic.name!r} ({module})"
+        what = "dlt_handler" if self.is_dlt_handler else "listener"
+        return f"{what} {name} of topic {self.topic.name!r} ({module})"
 
     @property
     def is_async(self) -> bool:
@@ -108,11 +114,6 @@ def check(spec: ListenerSpec) -> list[str]:
     problems = []
     if spec.concurrency < 1:
         problems.append(f"{spec}: concurrency={spec.concurrency} must be at least 1")
-    problems += [
-        f"{spec}: fatal names {cls!r}, which is no exception class"
-        for cls in cast("tuple[Any, ...]", spec.fatal)  # what is written need not be what is annotated
-        if not (isinstance(cls, type) and issubclass(cls, BaseException))
-    ]
     if inspect.isasyncgenfunction(spec.function) or inspect.isgeneratorfunction(spec.function):
         problems.append(f"{spec}: a generator cannot be a handler; use `async def` or `def` without yield")
     return problems

@@ -45,11 +45,15 @@ class Claim(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class InboxKey:
-    """Who handles which event, and a digest of its key and value (32 bytes)."""
+    """Who handles which event, and a digest of its key and value (32 bytes).
+
+    `is_replay`: it was given up, and somebody has sent it to be handled again.
+    """
 
     listener: str
     event_id: str
     digest: bytes
+    is_replay: bool = False
 
 
 class Inbox(Protocol):
@@ -63,9 +67,10 @@ class Inbox(Protocol):
     async def once(self, key: InboxKey, body: Callable[[Any], Awaitable[Any]]) -> Claim:
         """Run `body(transaction)` in one transaction that begins with the inbox row.
 
-        FRESH: the body ran and its effects are committed. Any other claim: it was
-        not called. What the body raises is raised after the rollback, except that
-        failures of the database below it become `Unavailable`.
+        FRESH: the body ran and its effects are committed, and for a replay a row that
+        said dead says done. Any other claim: it was not called. What the body raises is
+        raised after the rollback, except that failures of the database below it become
+        `Unavailable`.
         """
         ...
 
@@ -77,7 +82,8 @@ class Inbox(Protocol):
         """Claim the event as dead and store its dead letter in the outbox, in one transaction.
 
         FRESH: both are stored. REUSED: the row belongs to other content and stays; the
-        letter is stored. DONE, DEAD: somebody else has ended the event, nothing is stored.
+        letter is stored. DONE, DEAD: somebody else has ended the event, nothing is stored;
+        but a replay of what is dead has a letter of its own, and that is FRESH.
         """
         ...
 
@@ -143,10 +149,14 @@ class RecordProducer(Protocol):
 
 
 class Clock(Protocol):
-    """The event loop's time, so that tests can turn it."""
+    """The event loop's time and the date, so that tests can turn them."""
 
     def now(self) -> float:
         """Seconds of a clock that never goes back."""
+        ...
+
+    def time_ms(self) -> int:
+        """The date, in milliseconds as timestamps of records have it; somebody may set it."""
         ...
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
@@ -313,6 +323,10 @@ class Cluster(Protocol):
 
     def producer(self, name: str, on_fatal: Callable[[FatalClientError], None]) -> Producer:
         """A producer for all that the app sends."""
+        ...
+
+    async def has_topic(self, topic: str) -> bool:
+        """Whether there is such a topic; makes none. Raises an `Unavailable` where nobody can tell."""
         ...
 
     def member(self, topic: str, policy: SourcePolicy, *, group: str, name: str) -> GroupMember:

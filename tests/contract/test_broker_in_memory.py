@@ -12,6 +12,7 @@ import pytest
 from ottla import App
 from ottla.testing import InMemoryBroker
 from tests.contract.test_broker import GAPS, BrokerContract, Harness, Written
+from tests.contract.test_broker_detours import DetourContract
 
 
 class InMemoryHarness:
@@ -76,7 +77,7 @@ class InMemoryHarness:
         )
 
 
-class TestInMemoryBroker(BrokerContract):
+class TestInMemoryBroker(BrokerContract, DetourContract):
     @pytest.fixture
     def harness(self) -> Harness:
         return InMemoryHarness()

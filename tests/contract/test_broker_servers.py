@@ -14,6 +14,7 @@ from ottla import App, Headers
 from ottla.embedded import EmbeddedKafka
 from ottla.ports import Message
 from tests.contract.test_broker import GAPS, Ability, BrokerContract, Harness, Written
+from tests.contract.test_broker_detours import DetourContract
 from tests.support.apps import committed, produce, read_all, running, settings_for, until
 from tests.support.kafka_server import Kafka
 
@@ -85,13 +86,13 @@ def embedded() -> Iterator[EmbeddedKafka]:
         yield server
 
 
-class TestEmbeddedKafka(BrokerContract):
+class TestEmbeddedKafka(BrokerContract, DetourContract):
     @pytest.fixture
     def harness(self, embedded: EmbeddedKafka) -> Harness:
         return ServerHarness(Kafka(embedded.bootstrap_servers), embedded.create_topic, GAPS["embedded"])
 
 
-class TestKafka(BrokerContract):
+class TestKafka(BrokerContract, DetourContract):
     @pytest.fixture
     def harness(self, kafka: Kafka) -> Harness:
         return ServerHarness(kafka, kafka.create_topic, GAPS["kafka"])

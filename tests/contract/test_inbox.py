@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -175,6 +176,46 @@ class InboxContract:
 
         assert ledger.effects() == []
         assert ledger.letters() == [b"letter"]
+
+    async def test_a_replay_turns_what_is_dead_to_done_once(self, inbox: Inbox, ledger: Ledger) -> None:
+        await inbox.bury(key(), LETTER)
+        replay = replace(key(), is_replay=True)
+
+        twice = await asyncio.gather(*(inbox.once(replay, ledger.write) for _ in range(2)))
+
+        assert sorted(claim.value for claim in twice) == ["done", "fresh"]
+        assert await inbox.once(key(), ledger.write) is Claim.DONE
+        assert ledger.effects() == ["order-1"]
+
+    async def test_a_replay_that_fails_leaves_the_event_dead_and_may_be_buried_again(
+        self, inbox: Inbox, ledger: Ledger
+    ) -> None:
+        await inbox.bury(key(), LETTER)
+        replay = replace(key(), is_replay=True)
+
+        async def fail(tx: Transaction) -> None:
+            await ledger.write(tx)
+            raise HandlerFailed
+
+        with pytest.raises(HandlerFailed):
+            await inbox.once(replay, fail)
+        assert await inbox.bury(replay, LETTER) is Claim.FRESH
+        assert await inbox.once(key(), ledger.write) is Claim.DEAD
+
+        assert ledger.effects() == []
+        assert ledger.letters() == [b"letter", b"letter"]
+
+    async def test_a_replay_of_other_content_or_of_what_is_done_takes_no_effect(
+        self, inbox: Inbox, ledger: Ledger
+    ) -> None:
+        await inbox.bury(key("dead"), LETTER)
+        await inbox.once(key("done"), ledger.write)
+
+        other = await inbox.once(replace(key("dead", content=2), is_replay=True), ledger.write)
+        done = await inbox.once(replace(key("done"), is_replay=True), ledger.write)
+
+        assert (other, done) == (Claim.REUSED, Claim.DONE)
+        assert ledger.effects() == ["done"]
 
     async def test_an_event_that_took_effect_is_not_buried(self, inbox: Inbox, ledger: Ledger) -> None:
         await inbox.once(key(), ledger.write)

@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 
 from ottla.core.backoff import InPlace
+from ottla.core.retry_topics import RetryTopics, Stage, next_retry
 
 
 class Ended(enum.Enum):
@@ -81,6 +82,19 @@ class Bury:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """To a retry topic, acknowledged, before the record is done. Due at `due_ms`."""
+
+    stage: Stage
+    due_ms: int
+    error: BaseException
+
+
+SendOn = Bury | Forward
+"""What ends a record here by writing it elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopPartition:
     """`dead_letter=False`: the record stays uncommitted and its partition stops."""
 
@@ -101,16 +115,30 @@ class Simple(enum.Enum):
     LEAVE = "leave"  # neither done nor handled again here: redelivered to whoever owns it next
 
 
-Decision = Simple | RetryInPlace | Bury | StopPartition | WaitForCure
+Decision = Simple | RetryInPlace | SendOn | StopPartition | WaitForCure
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and where an outcome is decided on.
+
+    `chance` in [0, 1) places the jitter, `now_ms` is the date, `first_seen_ms` the record's on
+    its first topic. The record has been failing here for `failing_s`.
+    """
+
+    chance: float = 0.5
+    now_ms: int = 0
+    first_seen_ms: int = 0
+    failing_s: float = 0.0
+    is_window_full: bool = False
 
 
 def decide(
     outcome: Outcome,
     *,
     attempt: int,
-    chance: float,
-    retry: InPlace,
-    is_window_full: bool = False,
+    moment: Moment,
+    retry: InPlace | RetryTopics,
     has_dead_letter: bool = True,
 ) -> Decision:
     """What becomes of a record whose `attempt`-th call (from 1) ended with `outcome`."""
@@ -125,13 +153,38 @@ def decide(
             return _give_up(reason, error, has_dead_letter=has_dead_letter)
         case Failed(error, is_fatal=True):
             return _give_up(Reason.FATAL, error, has_dead_letter=has_dead_letter)
-        case Failed(error, after_s=after_s):
-            delay = retry.delay_s(attempt, chance)
-            if delay is None:
-                return _give_up(Reason.EXHAUSTED, error, has_dead_letter=has_dead_letter)
-            if is_window_full:
-                return _give_up(Reason.WINDOW_FULL, error, has_dead_letter=has_dead_letter)
-            return RetryInPlace(delay if after_s is None else after_s)
+        case Failed(error):
+            again = (
+                _in_place(outcome, attempt, moment, retry)
+                if isinstance(retry, InPlace)
+                else _on_topic(outcome, attempt, moment, retry)
+            )
+            if isinstance(again, Reason):
+                return _give_up(again, error, has_dead_letter=has_dead_letter)
+            return again
+
+
+def _in_place(failed: Failed, attempt: int, moment: Moment, retry: InPlace) -> RetryInPlace | Reason:
+    delay_s = retry.delay_s(attempt, moment.chance, failing_s=moment.failing_s)
+    if delay_s is None:
+        return Reason.EXHAUSTED
+    if moment.is_window_full:
+        return Reason.WINDOW_FULL
+    return RetryInPlace(delay_s if failed.after_s is None else failed.after_s)
+
+
+def _on_topic(failed: Failed, attempt: int, moment: Moment, retry: RetryTopics) -> Forward | Reason:
+    found = next_retry(
+        retry,
+        attempt=attempt,
+        now_ms=moment.now_ms,
+        first_seen_ms=moment.first_seen_ms,
+        after_s=failed.after_s,
+    )
+    if found is None:
+        return Reason.EXHAUSTED
+    stage, due_ms = found
+    return Forward(stage, due_ms, failed.error)
 
 
 def _give_up(reason: Reason, error: BaseException, *, has_dead_letter: bool) -> Bury | StopPartition:

@@ -6,6 +6,7 @@ Rules of this file:
   letters are counted, and there is an end to them: in a row, and among the records that ended last.
 - Once it is reached no dead letter goes before a record has succeeded. The records wait, uncommitted.
 - One success is enough: then the handler works again, and all is counted anew.
+- A record that ends well costs nothing here: whoever asks tells how many there were, ever.
 
 Source: Sentry arroyo `DlqLimit` (`max_invalid_ratio`, `max_consecutive_count`).
 """
@@ -50,31 +51,48 @@ class Guard:
 class GuardState:
     """Counts one listener's records as they end. Not for several threads."""
 
-    __slots__ = ("_buried", "_ended", "_policy", "_run", "_run_at", "is_tripped", "why")
+    __slots__ = (
+        "_buried",
+        "_ended",
+        "_policy",
+        "_run",
+        "_run_at",
+        "_succeeded",
+        "is_tripped",
+        "trips",
+        "why",
+    )
 
     def __init__(self, policy: Guard) -> None:
         self.is_tripped = False
         """Whether no dead letter goes until a record succeeds."""
+        self.trips = 0
+        """How often it came to that."""
         self.why = ""
         """What was reached, in words, while tripped."""
         self._policy = policy
+        self._succeeded = 0  # as told last
         self._ended = 0  # records, since counting began
         self._buried: deque[int] = deque()  # which of them, by number, were given up
         self._run = 0  # dead letters in a row, up to and with the record of that number
         self._run_at = 0
 
-    def may_bury(self) -> bool:
+    def may_bury(self, succeeded: int) -> bool:
         """Whether the next dead letter may go; asked once for each, and counted if it may.
 
-        A dead letter that could not be written is not asked for again: it is the same one.
+        `succeeded` is how many records have ended well so far, ever. A dead letter that could
+        not be written is not asked for again: it is the same one.
         """
         if self.is_tripped:
             return False
+        self._ended += succeeded - self._succeeded
+        self._succeeded = succeeded
         if self._ended != self._run_at:  # a record has succeeded since
             self._run = 0
         self.why = self._reached()
         if self.why:
             self.is_tripped = True
+            self.trips += 1
             return False
         self._run += 1
         self._ended += 1
@@ -82,18 +100,12 @@ class GuardState:
         self._buried.append(self._ended)
         return True
 
-    def succeeded(self) -> bool:
-        """A record has ended well. Whether that ends a stop.
-
-        Called for every record: it counts, and leaves the rest to `may_bury`.
-        """
-        self._ended += 1
-        if not self.is_tripped:
-            return False
+    def lift(self, succeeded: int) -> None:
+        """A record has ended well while it was tripped: one of these, all told."""
+        self._succeeded = succeeded
         self._ended, self._run, self._run_at = 1, 0, 0
         self._buried.clear()
         self.is_tripped, self.why = False, ""
-        return True
 
     def _reached(self) -> str:
         """Which bound keeps the next dead letter back; empty if none does."""

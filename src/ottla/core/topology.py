@@ -29,12 +29,12 @@ class Naming(enum.Enum):
     SPRING = "spring"
 
 
-def dead_letter_topic(topic: str, group: str, naming: Naming) -> str:
+def dead_letter_topic(topic: str, group: str, naming: Naming, suffix: str = "") -> str:
     """Where `group` puts records of `topic` that it has given up.
 
     Source: Spring Kafka `DeadLetterPublishingRecoverer` (suffix `-dlt` since 3.3).
     """
-    return f"{_base(topic, group, naming)}-dlt"
+    return f"{_base(topic, group, naming)}{suffix}-dlt"
 
 
 def retry_topic(topic: str, group: str, suffix: str, naming: Naming) -> str:
@@ -66,6 +66,11 @@ def retry_group(group: str, suffix: str) -> str:
 def dead_letter_group(group: str) -> str:
     """The consumer group that reads the dead letters of `group`, in either naming."""
     return f"{group}-dlt"
+
+
+def replay_group(group: str) -> str:
+    """The consumer group that reads the replay topics of `group`."""
+    return f"{group}-replay"
 
 
 def _base(topic: str, group: str, naming: Naming) -> str:
@@ -132,8 +137,8 @@ class WantedTopic:
     name: str
     partitions: int | None = None
     config: Mapping[str, str] = field(default_factory=dict)
-    dead_letters_of: str | None = None
-    """The topic whose dead letters it takes."""
+    takes_from: str | None = None
+    """The topic whose retries or dead letters it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +149,15 @@ class PresentTopic:
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def with_dead_letter_topics(
-    listened: Iterable[tuple[WantedTopic, bool]], group: str, naming: Naming
-) -> list[WantedTopic]:
-    """The topics that are listened to, each followed by its dead-letter topic where it has one."""
+def with_topics_beside(listened: Iterable[tuple[WantedTopic, Iterable[str]]]) -> list[WantedTopic]:
+    """The topics that are listened to, each followed by its retry and dead-letter topics."""
     wanted: dict[str, WantedTopic] = {}
-    for topic, has_dead_letters in listened:
+    for topic, beside in listened:
         # A dead-letter topic that is listened to as well is one topic with both wishes.
         known = wanted.get(topic.name)
-        wanted[topic.name] = replace(topic, dead_letters_of=known.dead_letters_of if known else None)
-        if has_dead_letters:
-            name = dead_letter_topic(topic.name, group, naming)
-            wanted[name] = replace(wanted.get(name, WantedTopic(name)), dead_letters_of=topic.name)
+        wanted[topic.name] = replace(topic, takes_from=known.takes_from if known else None)
+        for name in beside:
+            wanted[name] = replace(wanted.get(name, WantedTopic(name)), takes_from=topic.name)
     return list(wanted.values())
 
 
@@ -267,13 +269,13 @@ def _least_partitions(
     """
     counts = [topic.partitions]
     seen = {topic.name}
-    source = topic.dead_letters_of
+    source = topic.takes_from
     while source is not None and source not in seen:  # a dead-letter topic may have one of its own
         seen.add(source)
         counts.append(present[source].partitions if source in present else None)
         wish = by_name.get(source)
         counts.append(wish.partitions if wish else None)
-        source = wish.dead_letters_of if wish else None
+        source = wish.takes_from if wish else None
     return max((count for count in counts if count is not None), default=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from ottla.errors import FatalClientError
+from ottla.errors import FatalClientError, TopicMissing
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource
 from ottla.kafka.producer import KafkaProducer
@@ -56,6 +56,14 @@ class KafkaCluster:
     async def partitions(self, topics: Iterable[str]) -> dict[str, int]:
         """As `KafkaAdmin.partitions`."""
         return await self._admin.partitions(topics)
+
+    async def has_topic(self, topic: str) -> bool:
+        """As `ports.Cluster.has_topic`."""
+        try:
+            await self._admin.partitions([topic])
+        except TopicMissing:
+            return False
+        return True
 
     async def largest_batch(self, topic: str) -> int | None:
         """As `KafkaAdmin.largest_batch`; None also where records are compressed.

@@ -129,11 +129,17 @@ class PostgresInbox:
             return deleted
 
     def _claim(self, connection: Connection, key: InboxKey, status: Claim) -> Claim:
-        """Insert the row with `status`: FRESH; else what the row that is there says."""
+        """Insert the row with `status`: FRESH; else what the row that is there says.
+
+        The row of a dead event is a replay's to take over: FRESH as well. The UPDATE waits for
+        another replay that is open, and finds nothing dead once that has succeeded.
+        """
         row = _row(key, status)
         with our_own("writing to the inbox"):
             for _ in range(_PRUNED_BETWEEN):
                 if _insert(connection, self._sql.insert, row):
+                    return Claim.FRESH
+                if key.is_replay and connection.execute(self._sql.revive, row).rowcount:
                     return Claim.FRESH
                 found = connection.execute(self._sql.read, row).one_or_none()
                 if found is not None:
@@ -153,6 +159,10 @@ class _Statements:
             f"INSERT INTO {inbox} (listener, event_id, digest, status) "
             "VALUES (%(listener)s, %(event_id)s, %(digest)s, %(status)s) "
             "ON CONFLICT (listener, event_id) DO NOTHING RETURNING 1"
+        )
+        self.revive = text(
+            f"UPDATE {inbox} SET status = :status, updated_at = now() "
+            f"WHERE {mine} AND digest = :digest AND status = '{Claim.DEAD.value}'"
         )
         self.read = text(f"SELECT status, digest FROM {inbox} WHERE {mine}")
         self.prune = text(

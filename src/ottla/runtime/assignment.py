@@ -12,7 +12,9 @@ from collections.abc import Callable, Hashable
 from types import EllipsisType
 from typing import Any
 
-from ottla.core.decide import Bury
+from ottla.core.decide import SendOn
+from ottla.core.detours import Arrival
+from ottla.core.headers import Origin
 from ottla.core.offsets import Committable, OffsetTracker
 from ottla.ports import Message, Start, Timer
 from ottla.records import Headers, TopicPartition
@@ -32,8 +34,10 @@ class Delivery:
 
     __slots__ = (
         "_headers",
+        "arrival",
         "attempt",
         "burials",
+        "failed_at",
         "is_cancelled",
         "lane",
         "message",
@@ -50,8 +54,10 @@ class Delivery:
         self.lane = lane
         self.attempt = 0
         self.timer: Timer | None = None
-        self.pending: Bury | None = None  # given up: what is left is its dead letter
-        self.burials = 0  # dead letters that could not be written
+        self.failed_at: float | None = None  # by the engine's clock, when its first attempt failed
+        self.arrival: Arrival | None = None  # of a record that came by a detour
+        self.pending: SendOn | None = None  # ended here: what is left is to write it elsewhere
+        self.burials = 0  # how often that could not be done
         self.is_cancelled = False
         self._headers: Headers | EllipsisType | None = ...  # not asked for yet
 
@@ -68,6 +74,25 @@ class Delivery:
             except (SystemError, UnicodeDecodeError):
                 self._headers = None
         return self._headers
+
+    def origin(self, group: str) -> Origin:
+        """Where the record stood when `group` saw it first: here, unless it came by a detour."""
+        if self.arrival is not None and self.arrival.origin is not None:
+            return self.arrival.origin
+        timestamp_type, timestamp_ms = self.message.timestamp()
+        return Origin(*self.state.partition, self.offset, timestamp_ms, timestamp_type, group)
+
+    @property
+    def first_seen_ms(self) -> int:
+        """The record's timestamp on its first topic."""
+        if self.arrival is not None and self.arrival.first_seen_ms is not None:
+            return self.arrival.first_seen_ms
+        return self.message.timestamp()[1]
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it is a dead letter that was sent to be handled again."""
+        return self.arrival is not None and self.arrival.is_replay
 
     def __str__(self) -> str:
         return f"{self.state.partition}@{self.offset}"

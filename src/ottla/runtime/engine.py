@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,21 +28,27 @@ from ottla.core.decide import (
     Cancelled,
     Ended,
     Failed,
+    Forward,
     Interrupted,
+    Moment,
     Outcome,
     Reason,
     RetryInPlace,
+    SendOn,
     Simple,
     StopPartition,
     WaitForCure,
     decide,
 )
+from ottla.core.detours import Road, read_arrival
+from ottla.core.guard import GuardState
 from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
+from ottla.core.retry_topics import RetryTopics
 from ottla.core.suspension import Suspension
 from ottla.errors import FatalClientError, OttlaError, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
-from ottla.records import TopicPartition
+from ottla.records import Headers, TopicPartition
 from ottla.runtime.assignment import Delivery, Drain, PartitionState, Phase
 from ottla.runtime.counts import Counts
 from ottla.runtime.lifecycle import Health, supervise
@@ -52,8 +59,8 @@ _TURN_S = 0.005
 """How long handlers that never suspend may keep the event loop before others get a turn."""
 _PUBLISH_S = 0.02
 """How old a finished record may be before the poll thread knows of it."""
-_BURIALS_BEFORE_STOP = 3
-"""After so many dead letters of one record that could not be written its partition stops."""
+_FAILURES_BEFORE_STOP = 3
+"""How often one record may not be written to the topic where it ends before its partition stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +69,21 @@ class EnginePolicy:
 
     concurrency: int = 64
     order: Order = Order.KEY
-    retry: InPlace = field(default_factory=InPlace)
+    retry: InPlace | RetryTopics = field(default_factory=InPlace)
     has_dead_letter: bool = True
     window: int = 100_000
     is_cancellable: bool = True
     """Whether a running handler can be ended: a coroutine can, a thread cannot."""
+    road: Road = Road.MAIN
+    group: str = ""
+    """The listener's, which headers name; a retry topic's records are read by a group of their own."""
 
 
-class Buries(Protocol):
-    """Writes dead letters."""
+class SendsOn(Protocol):
+    """Writes records to the topics where they end."""
 
-    async def bury(self, delivery: Delivery, decision: Bury) -> None:
-        """Return once the dead letter is acknowledged, or the record was ended by somebody else."""
+    async def send_on(self, delivery: Delivery, decision: SendOn) -> None:
+        """Return once it is acknowledged, or the record was ended by somebody else."""
         ...
 
 
@@ -101,7 +111,8 @@ class Engine:
         *,
         source: RecordSource,
         invoke: Callable[[Delivery], Awaitable[Outcome]],
-        settlement: Buries,
+        settlement: SendsOn,
+        guard: GuardState,
         health: Health,
         clock: Clock,
         chance: Callable[[], float],
@@ -112,6 +123,7 @@ class Engine:
         self._source = source
         self._invoke = invoke
         self._settlement = settlement
+        self._guard = guard
         self._health = health
         self._clock = clock
         self._chance = chance
@@ -120,13 +132,16 @@ class Engine:
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
         self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
-        self._duplicates = self._skipped = self._dead_lettered = self._retried = 0
+        self._duplicates = self._skipped = self._dead_lettered = self._retried = self._forwarded = 0
+        self._is_detour = policy.road is not Road.MAIN
         self._workers: list[_Worker] = []
         self._idle: list[asyncio.Future[None]] = []
         self._drains: list[Drain] = []
         self._yield_at = 0.0
         self._publication: Timer | None = None
         self._suspension = Suspension()
+        self._held_back: deque[Delivery] = deque()  # whose dead letters the guard does not let go
+        self._is_turn_of_held_back = True
         self.has_joined = False
 
     # -- starting and stopping
@@ -171,7 +186,7 @@ class Engine:
 
     def counts(self) -> Counts:
         """How records ended. Successes are told by the rest, so that they cost nothing to count."""
-        others = self._duplicates + self._skipped + self._dead_lettered
+        others = self._duplicates + self._skipped + self._dead_lettered + self._forwarded
         return Counts(
             self._finished - others, self._duplicates, self._skipped, self._dead_lettered, self._retried
         )
@@ -259,7 +274,10 @@ class Engine:
         """Release what is held, parked or in back-off."""
         for delivery in state.held:
             self._forget(delivery.message)  # never entered its lane
-        for delivery in (*state.parked, *state.waiting):
+        held_back = [delivery for delivery in self._held_back if delivery.state is state]
+        for delivery in held_back:
+            self._held_back.remove(delivery)
+        for delivery in (*state.parked, *state.waiting, *held_back):
             if delivery.timer is not None:
                 delivery.timer.cancel()
             self._forget(delivery.message)
@@ -363,16 +381,18 @@ class Engine:
         worker.delivery = delivery
         try:
             if delivery.pending is None:
+                if self._is_detour and not delivery.attempt and not self._arrives(delivery):
+                    return
                 delivery.attempt += 1
                 outcome = await self._invoke(delivery)
                 if not self._suspension.is_open and not isinstance(outcome, Interrupted | Cancelled):
-                    self._work_succeeded()
+                    self._work_succeeded(is_effect=isinstance(outcome, Ended))
                 if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:
                     self._finish(delivery)
                 else:
                     await self._settle(delivery, outcome)
             else:
-                await self._bury(delivery, delivery.pending)
+                await self._send_on(delivery, delivery.pending)
         except asyncio.CancelledError:
             if not delivery.is_cancelled:
                 raise
@@ -388,6 +408,26 @@ class Engine:
             if self._drains:
                 self._check_drains()
 
+    def _arrives(self, delivery: Delivery) -> bool:
+        """Read what a record on a detour brings along; whether it is to be handled now.
+
+        One that is not due keeps its lane and waits. It is looked at again then: the date
+        may have been set back, and no record is handled too early.
+        """
+        now_ms = self._clock.time_ms()
+        headers = delivery.headers or Headers()
+        arrival = read_arrival(self._policy.road, headers, group=self._policy.group, now_ms=now_ms)
+        if arrival is None:
+            self._skipped += 1
+            self._finish(delivery)
+            return False
+        if arrival.due_ms is not None and arrival.due_ms > now_ms:
+            self._back_off(delivery, (arrival.due_ms - now_ms) / 1000, None)
+            return False
+        delivery.arrival = arrival
+        delivery.attempt = arrival.attempt - 1
+        return True
+
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         state = delivery.state
         if state.phase is Phase.CLOSED:
@@ -396,9 +436,8 @@ class Engine:
         decision = decide(
             outcome,
             attempt=delivery.attempt,
-            chance=self._chance(),
+            moment=self._moment(delivery, outcome),
             retry=self._policy.retry,
-            is_window_full=self._is_filling_window(delivery),
             has_dead_letter=self._policy.has_dead_letter,
         )
         match decision:
@@ -413,11 +452,25 @@ class Engine:
             case RetryInPlace(delay_s):
                 self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
-            case Bury():
-                await self._bury(delivery, decision)
+            case Bury() if not self._guard.may_bury(self._others_ended()):
+                self._hold_back(delivery)
+            case Bury() | Forward():
+                await self._send_on(delivery, decision)
             case StopPartition(error):
                 self._park(delivery)
                 self._stop_partition(state, f"{delivery} failed and dead_letter=False: {class_name(error)}")
+
+    def _moment(self, delivery: Delivery, outcome: Outcome) -> Moment:
+        now = self._clock.now()
+        if delivery.failed_at is None and isinstance(outcome, Failed):
+            delivery.failed_at = now
+        return Moment(
+            chance=self._chance(),
+            now_ms=self._clock.time_ms(),
+            first_seen_ms=delivery.first_seen_ms,
+            failing_s=0.0 if delivery.failed_at is None else now - delivery.failed_at,
+            is_window_full=self._is_filling_window(delivery),
+        )
 
     # -- ends and waits of a record
 
@@ -465,48 +518,49 @@ class Engine:
         else:
             delivery.state.parked.append(delivery)
 
-    async def _bury(self, delivery: Delivery, decision: Bury) -> None:
-        """Write the dead letter; only its acknowledgement ends the record."""
+    async def _send_on(self, delivery: Delivery, decision: SendOn) -> None:
+        """Write the record where it ends; only the acknowledgement ends it here."""
         state = delivery.state
         delivery.pending = decision
         try:
-            await self._settlement.bury(delivery, decision)
+            await self._settlement.send_on(delivery, decision)
         except OttlaError as error:
-            self._burial_failed(delivery, error)
+            self._not_sent_on(delivery, decision, error)
             return
-        self._work_succeeded()
+        self._work_succeeded(is_effect=False)
         if state.phase is Phase.CLOSED:
             self._release(delivery)
             return
-        self._dead_lettered += 1
         self._finish(delivery)
-        _log.warning(
-            "%s: %s went to the dead-letter topic after %d attempts: %s: %s",
-            self.name,
-            delivery,
-            delivery.attempt,
-            decision.reason.value,
-            class_name(decision.error),  # its words may quote the payload, or raise; the dead letter has them
-        )
+        if isinstance(decision, Bury):
+            self._dead_lettered += 1
+            _log.warning(
+                "%s: %s went to the dead-letter topic after %d attempts: %s: %s",
+                self.name,
+                delivery,
+                delivery.attempt,
+                decision.reason.value,
+                class_name(
+                    decision.error
+                ),  # its words may quote the payload, or raise; the dead letter has them
+            )
+        else:
+            self._forwarded += 1
+            self._retried += 1
         if state.phase is Phase.STOPPED and delivery.burials:
             self._go_on(state)
 
-    def _burial_failed(self, delivery: Delivery, error: OttlaError) -> None:
+    def _not_sent_on(self, delivery: Delivery, decision: SendOn, error: OttlaError) -> None:
         state = delivery.state
         delivery.burials += 1
         if state.phase is Phase.CLOSED:
             self._release(delivery)
             return
         delay_s = exponential_s(delivery.burials, first_s=0.5, factor=2, max_s=30)
-        _log.error(
-            "%s: the dead letter of %s could not be written, again in %.1f s: %s",
-            self.name,
-            delivery,
-            delay_s,
-            error,
-        )
-        if delivery.burials >= _BURIALS_BEFORE_STOP and state.phase is Phase.OPEN:
-            self._stop_partition(state, f"the dead letter of {delivery} cannot be written: {error}")
+        what = f"the dead letter of {delivery}" if isinstance(decision, Bury) else f"{delivery} for its retry"
+        _log.error("%s: %s could not be written, again in %.1f s: %s", self.name, what, delay_s, error)
+        if delivery.burials >= _FAILURES_BEFORE_STOP and state.phase is Phase.OPEN:
+            self._stop_partition(state, f"{what} cannot be written: {error}")
         self._back_off(delivery, delay_s, error)
 
     # -- stopped partitions
@@ -545,13 +599,47 @@ class Engine:
             self._clock.call_later(wait_s, self._let_probe)
 
     def _let_probe(self) -> None:
+        if self._held_back and self._is_turn_of_held_back:
+            self._lanes.again(self._held_back.popleft())
+        self._is_turn_of_held_back = not self._is_turn_of_held_back
         self._suspension.probe_due()
         self._wake()
 
-    def _work_succeeded(self) -> None:
+    def _work_succeeded(self, *, is_effect: bool) -> None:
+        """What the framework does works again; what the guard waits for is more: a record that succeeds."""
+        if self._guard.is_tripped:
+            self._health.ready(self.name)
+            if not is_effect:
+                return
+            self._lift_guard()
         if self._suspension.succeeded():
             self._health.ready(self.name)
             self._wake()
+
+    # -- the flood guard
+
+    def _others_ended(self) -> int:
+        """How many records have ended well, ever; what goes on to a retry topic has not yet."""
+        return self._finished - self._dead_lettered - self._forwarded
+
+    def _hold_back(self, delivery: Delivery) -> None:
+        """Write no dead letter: start nothing but probes, this record first, then others in turn with it."""
+        if delivery.state.phase is Phase.LEAVING:
+            self._release(delivery)
+            return
+        if self._suspension.is_open:
+            self._is_turn_of_held_back = True
+        self._held_back.append(delivery)
+        cure = "no more are written until a record succeeds; one at a time is tried"
+        self._health.unready(f"{self.name} guard", f"{self._guard.why}: {cure}")
+        self._probe_after(self._suspension.failed(self._chance()))
+
+    def _lift_guard(self) -> None:
+        self._guard.lift(self._others_ended())
+        self._health.ready(f"{self.name} guard")
+        for delivery in reversed(self._held_back):
+            self._lanes.again(delivery)
+        self._held_back.clear()
 
     # -- the window
 
@@ -584,7 +672,9 @@ class Engine:
         if head is None or not self._is_filling_window(head):
             return
         failure = state.waiting.get(head)
-        if isinstance(failure, Failed) and head.timer is not None:
+        if not isinstance(failure, Failed) or head.timer is None:
+            return
+        if self._guard.may_bury(self._others_ended()):
             head.timer.cancel()
             head.timer = None
             head.pending = Bury(Reason.WINDOW_FULL, failure.error)
@@ -594,7 +684,9 @@ class Engine:
 
     def _is_filling_window(self, delivery: Delivery) -> bool:
         state = delivery.state
-        can_end = self._policy.retry.when_window_full == "dead-letter" and self._policy.has_dead_letter
+        retry = self._policy.retry
+        waits = isinstance(retry, InPlace) and retry.when_window_full == "wait"
+        can_end = self._policy.has_dead_letter and not waits
         return bool(state.held) and can_end and state.tracker.head() is delivery
 
     # -- the snapshot for the poll thread, and drains

@@ -17,7 +17,7 @@ from typing import Any
 from ottla.core.decide import Ended, Failed, GivenUp, Interrupted, Outcome, Reason
 from ottla.core.identity import content_digest, event_id
 from ottla.errors import DeadLetter, EventIdReused, Retry, Skip, Unavailable, Undecodable
-from ottla.ports import Claim, Inbox, InboxKey, Message
+from ottla.ports import Claim, Inbox, InboxKey
 from ottla.records import Headers, Record
 from ottla.runtime.assignment import Delivery
 
@@ -36,17 +36,22 @@ class Call:
     """Arguments that are the same for every record: the template."""
 
 
-def event_id_of(message: Message, headers: Headers) -> str:
-    """The id of the event that `message` carries."""
-    timestamp_type, timestamp_ms = message.timestamp()
-    timestamp = timestamp_ms if timestamp_type else None
-    return event_id(headers, message.topic(), message.partition(), message.offset(), timestamp)
+def event_id_of(delivery: Delivery, headers: Headers) -> str:
+    """The id of the event that `delivery` brings."""
+    origin = delivery.origin("")
+    timestamp = origin.timestamp_ms if origin.timestamp_type else None
+    return event_id(headers, origin.topic, origin.partition, origin.offset, timestamp)
 
 
 def inbox_key(listener: str, delivery: Delivery) -> InboxKey:
     """Under which the inbox keeps the record for `listener`."""
-    message, headers = delivery.message, delivery.headers or Headers()
-    return InboxKey(listener, event_id_of(message, headers), content_digest(message.key(), message.value()))
+    message = delivery.message
+    return InboxKey(
+        listener,
+        event_id_of(delivery, delivery.headers or Headers()),
+        content_digest(message.key(), message.value()),
+        is_replay=delivery.is_replay,
+    )
 
 
 def _record(delivery: Delivery, headers: Headers) -> Record:
@@ -61,7 +66,7 @@ def _record(delivery: Delivery, headers: Headers) -> Record:
         headers=headers,
         timestamp_ms=timestamp_ms if timestamp_type else None,
         attempt=delivery.attempt,
-        event_id=event_id_of(message, headers),
+        event_id=event_id_of(delivery, headers),
     )
 
 
@@ -73,13 +78,13 @@ class Invoker:
         listener: str,
         call: Call,
         *,
-        fatal: tuple[type[BaseException], ...],
+        is_fatal: Callable[[BaseException], bool],
         inbox: Inbox | None,
         threads: Executor | None,
     ) -> None:
         self._listener = listener
         self._call = call
-        self._fatal = fatal
+        self._is_fatal = is_fatal
         self._inbox = inbox
         self._threads = threads
         self._run: Callable[[Delivery], Awaitable[Outcome]] = self._plain
@@ -121,7 +126,7 @@ class Invoker:
                 return Failed(error, after_s=None if after is None else max(0.0, after.total_seconds()))
         if (unavailable := _unavailable(error)) is not None:
             return Interrupted(unavailable)
-        return Failed(error, is_fatal=isinstance(error, self._fatal))
+        return Failed(error, is_fatal=self._is_fatal(error))
 
     async def _plain(self, delivery: Delivery) -> Outcome:
         arguments = self._arguments(delivery)

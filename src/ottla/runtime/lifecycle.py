@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -43,6 +44,10 @@ class LoopClock:
     def now(self) -> float:
         """Seconds of the loop's clock."""
         return self._loop.time()
+
+    def time_ms(self) -> int:
+        """The date."""
+        return time.time_ns() // 1_000_000
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Call back on the loop after `delay_s`."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from ottla.core.headers import without_stack
+from ottla.core.headers import without_added, without_stack
 from ottla.errors import RecordTooLarge
 from ottla.ports import RecordProducer
 from ottla.records import EncodedRecord
 
 
 async def publish(producer: RecordProducer, record: EncodedRecord) -> None:
-    """Return once it is acknowledged; a dead letter goes without its stack trace rather than not at all.
+    """Return once it is acknowledged; what failed goes with less about its failure rather than not at all.
 
-    Raises a `SendFailed`.
+    First without its stack trace, then with nothing but where it comes from. A record that is
+    too large without that is so for its own size, and stays where it is. Raises a `SendFailed`.
     """
-    try:
-        await _send(producer, record)
-    except RecordTooLarge:
-        smaller = without_stack(record.headers)
-        if smaller == record.headers:
-            raise
-        await _send(producer, record._replace(headers=smaller))
+    whole = record.headers
+    *larger, smallest = dict.fromkeys((whole, without_stack(whole), without_added(whole)))
+    for headers in larger:
+        try:
+            return await _send(producer, record._replace(headers=headers))
+        except RecordTooLarge:
+            continue
+    return await _send(producer, record._replace(headers=smallest))
 
 
 async def _send(producer: RecordProducer, record: EncodedRecord) -> None:

@@ -42,6 +42,10 @@ class InMemoryCluster:
         """How many each topic has; makes those that are not there."""
         return {topic: self._topics.partitions(topic) for topic in topics}
 
+    async def has_topic(self, topic: str) -> bool:
+        """Whether somebody has made it or sent to it."""
+        return topic in self._topics
+
     async def largest_batch(self, topic: str) -> int | None:
         """None: records of every size are taken."""
         return None

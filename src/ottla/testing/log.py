@@ -110,6 +110,10 @@ class Topics:
         if log.partitions != partitions:
             raise ValueError(f"topic {name} is there with {log.partitions} partitions, not {partitions}")
 
+    def __contains__(self, name: str) -> bool:
+        """Whether the topic was made or asked for."""
+        return name in self._logs
+
     def log(self, name: str) -> TopicLog:
         """The topic of that name."""
         if name not in self._logs:

@@ -15,6 +15,7 @@ from ottla.core.decide import (
     Failed,
     GivenUp,
     Interrupted,
+    Moment,
     Outcome,
     Reason,
     RetryInPlace,
@@ -89,9 +90,8 @@ def test_every_outcome_has_its_decision(
     decision = decide(
         outcome,
         attempt=attempt,
-        chance=0.5,
+        moment=Moment(is_window_full=is_window_full),
         retry=RETRY,
-        is_window_full=is_window_full,
         has_dead_letter=has_dead_letter,
     )
 
@@ -135,9 +135,8 @@ def test_nothing_but_an_end_is_done_and_nothing_else_is_lost(  # noqa: PLR0917
     decision = decide(
         outcome,
         attempt=attempt,
-        chance=chance,
+        moment=Moment(chance=chance, is_window_full=is_window_full),
         retry=retry,
-        is_window_full=is_window_full,
         has_dead_letter=has_dead_letter,
     )
 
@@ -150,10 +149,10 @@ def test_nothing_but_an_end_is_done_and_nothing_else_is_lost(  # noqa: PLR0917
 def test_chance_moves_the_wait() -> None:
     retry = InPlace(attempts=3, first_s=1, max_s=30, jitter=0.2)
 
-    assert decide(Failed(ERROR), attempt=1, chance=0.0, retry=retry) == RetryInPlace(0.8)
+    assert decide(Failed(ERROR), attempt=1, moment=Moment(chance=0.0), retry=retry) == RetryInPlace(0.8)
 
 
 def test_waits_grow_with_the_attempt() -> None:
-    waits = [decide(Failed(ERROR), attempt=attempt, chance=0.5, retry=RETRY) for attempt in (1, 2)]
+    waits = [decide(Failed(ERROR), attempt=attempt, moment=Moment(), retry=RETRY) for attempt in (1, 2)]
 
     assert waits == [RetryInPlace(1.0), RetryInPlace(2.0)]

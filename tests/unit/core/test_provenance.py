@@ -191,6 +191,17 @@ def test_what_was_left_out_of_a_large_record_is_not_told_from_an_earlier_failure
     assert {told.exception, told.cause, told.message, told.stack} == {None}
 
 
+def test_what_was_left_out_at_the_third_failure_is_not_told_from_the_second() -> None:
+    twice, origin = again(None, None)
+    thrice = dead_letter_headers(twice, origin, Reason.FATAL, OSError("third"))
+
+    told = read_provenance(without_added(thrice))
+
+    assert told is not None
+    assert told.reason == "fatal exception"
+    assert {told.exception, told.cause, told.message, told.stack} == {None}
+
+
 def test_only_the_stack_is_missing_where_only_that_was_left_out() -> None:
     headers, _ = again(None, None)
 

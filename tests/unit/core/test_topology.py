@@ -25,7 +25,7 @@ from ottla.core.topology import (
     replay_topic,
     retry_group,
     retry_topic,
-    with_dead_letter_topics,
+    with_topics_beside,
 )
 
 
@@ -138,26 +138,26 @@ def test_base_and_suffix_joined_are_the_name_whatever_it_is(name: str) -> None:
 
 
 ORDERS, DEAD = "orders", "orders-billing-dlt"
-DEAD_LETTERS = WantedTopic(DEAD, dead_letters_of=ORDERS)
+DEAD_LETTERS = WantedTopic(DEAD, takes_from=ORDERS)
 
 
-def test_each_topic_is_followed_by_its_dead_letter_topic_where_it_has_one() -> None:
-    listened = [(WantedTopic("orders", 6), True), (WantedTopic("audit"), False)]
+def test_each_topic_is_followed_by_those_beside_it() -> None:
+    listened = [(WantedTopic("orders", 6), [DEAD]), (WantedTopic("audit"), [])]
 
-    wanted = with_dead_letter_topics(listened, "billing", Naming.PER_GROUP)
+    wanted = with_topics_beside(listened)
 
     assert wanted == [WantedTopic("orders", 6), DEAD_LETTERS, WantedTopic("audit")]
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_dead_letter_topic_that_is_listened_to_keeps_both_wishes(order: int) -> None:
-    listened = [(WantedTopic(ORDERS, 6), True), (WantedTopic(DEAD, 3, {"retention.ms": "1"}), False)]
+    listened = [(WantedTopic(ORDERS, 6), [DEAD]), (WantedTopic(DEAD, 3, {"retention.ms": "1"}), [])]
 
-    wanted = with_dead_letter_topics(listened[::order], "billing", Naming.PER_GROUP)
+    wanted = with_topics_beside(listened[::order])
 
     assert sorted(wanted, key=lambda topic: topic.name) == [
         WantedTopic(ORDERS, 6),
-        WantedTopic(DEAD, 3, {"retention.ms": "1"}, dead_letters_of=ORDERS),
+        WantedTopic(DEAD, 3, {"retention.ms": "1"}, takes_from=ORDERS),
     ]
 
 
@@ -274,11 +274,11 @@ def test_a_dead_letter_topic_wants_at_least_the_partitions_of_its_topic_and_no_c
     assert [found for found in steps if found.topic == DEAD] == [step]
 
 
-def test_dead_letters_of_dead_letters_have_room_for_the_first_topic() -> None:
+def test_takes_from_dead_letters_have_room_for_the_first_topic() -> None:
     wanted = [
         WantedTopic("a", 6),
-        WantedTopic("b", dead_letters_of="a"),
-        WantedTopic("c", dead_letters_of="b"),
+        WantedTopic("b", takes_from="a"),
+        WantedTopic("c", takes_from="b"),
     ]
 
     steps = plan_topics(wanted, {"b": PresentTopic(1), "c": PresentTopic(1)})
@@ -287,7 +287,7 @@ def test_dead_letters_of_dead_letters_have_room_for_the_first_topic() -> None:
 
 
 def test_a_declared_number_for_a_dead_letter_topic_is_refused_where_it_has_more() -> None:
-    wanted = [WantedTopic(ORDERS, 2), WantedTopic(DEAD, 3, dead_letters_of=ORDERS)]
+    wanted = [WantedTopic(ORDERS, 2), WantedTopic(DEAD, 3, takes_from=ORDERS)]
 
     steps = plan_topics(wanted, {ORDERS: PresentTopic(2), DEAD: PresentTopic(4)})
 
@@ -295,7 +295,7 @@ def test_a_declared_number_for_a_dead_letter_topic_is_refused_where_it_has_more(
 
 
 def test_a_declared_number_below_that_of_its_topic_is_no_reason_to_refuse_what_is_needed() -> None:
-    wanted = [WantedTopic(ORDERS, 6), WantedTopic(DEAD, 2, dead_letters_of=ORDERS)]
+    wanted = [WantedTopic(ORDERS, 6), WantedTopic(DEAD, 2, takes_from=ORDERS)]
 
     steps = plan_topics(wanted, {ORDERS: PresentTopic(6), DEAD: PresentTopic(6)})
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ottla.core.backoff import InPlace
-from ottla.core.decide import Bury, Reason
+from ottla.core.decide import Bury, Reason, SendOn
+from ottla.core.guard import Guard, GuardState
 from ottla.ports import Progress, RecordSink, Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery
@@ -59,9 +60,9 @@ class Source:
 
 @dataclass
 class Graves:
-    buried: asyncio.Future[Bury] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    buried: asyncio.Future[SendOn] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    async def bury(self, delivery: Delivery, decision: Bury) -> None:
+    async def send_on(self, delivery: Delivery, decision: SendOn) -> None:
         self.buried.set_result(decision)
 
 
@@ -85,11 +86,12 @@ async def test_a_cancellation_that_a_handler_swallows_does_not_cancel_the_next()
         invoke=Invoker(
             "billing/orders",
             Call(handle, is_async=True, decode=lambda value: value, payload="value"),
-            fatal=(),
+            is_fatal=lambda _: False,
             inbox=None,
             threads=None,
         ),
         settlement=graves,
+        guard=GuardState(Guard()),
         health=Health(),
         clock=LoopClock(asyncio.get_running_loop()),
         chance=lambda: 0.5,
@@ -110,5 +112,6 @@ async def test_a_cancellation_that_a_handler_swallows_does_not_cancel_the_next()
     finally:
         await engine.stop(1)
 
+    assert isinstance(decision, Bury)
     assert decision.reason is Reason.EXHAUSTED
     assert crashes == []

@@ -20,7 +20,7 @@ def invoker_of(error: Exception) -> Invoker:
         raise error
 
     call = Call(handle, is_async=True, decode=lambda value: value, payload="value")
-    return Invoker("billing/orders", call, fatal=(), inbox=None, threads=None)
+    return Invoker("billing/orders", call, is_fatal=lambda _: False, inbox=None, threads=None)
 
 
 @pytest.mark.timeout(5)
