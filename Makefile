@@ -6,6 +6,7 @@ export PYTHON
 BIN := .venv/bin
 VENV := .venv/.made
 KAFKA := .kafka/.made
+SPRING := tests/interop/spring/target/.made
 
 .PHONY: help
 help: ## this list
@@ -16,6 +17,9 @@ $(VENV): requirements/dev.txt pyproject.toml scripts/venv.sh
 
 $(KAFKA): scripts/kafka/pom.xml scripts/kafka_jars.sh
 	@bash scripts/kafka_jars.sh
+
+$(SPRING): scripts/spring_jar.sh tests/interop/spring/pom.xml $(shell find tests/interop/spring/src)
+	@bash scripts/spring_jar.sh
 
 .PHONY: venv
 venv: $(VENV) ## .venv with the locked packages
@@ -53,6 +57,10 @@ spike: $(VENV) $(KAFKA) ## orders faster than they are billed, with billing and 
 crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 	@$(BIN)/python -m tests.crash.table
 
+.PHONY: interop
+interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one broker
+	@$(BIN)/python -m tests.interop
+
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
@@ -72,5 +80,5 @@ audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .kafka .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .kafka tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
