@@ -92,7 +92,7 @@ class Listening:
         self._invoke = Invoker(
             self.name,
             call,
-            is_fatal=lambda error: is_fatal(error, listener=spec.fatal, app=shared.fatal),
+            is_fatal=self._is_fatal,
             inbox=inbox,
             threads=threads,
         )
@@ -106,6 +106,12 @@ class Listening:
         )
         self.readers = tuple(self._readers())
         """Of the topics that are there from the start; none has joined its group yet."""
+
+    def _is_fatal(self, error: BaseException) -> bool:
+        """A handler of dead letters knows no fatal error: there is nowhere else for them to go."""
+        if self._spec.is_dlt_handler:
+            return False
+        return is_fatal(error, listener=self._spec.fatal, app=self._shared.fatal)
 
     async def look_for_topics(self) -> None:
         """Raise an `Unavailable` for what is missing of the topics that the listener needs."""

@@ -84,6 +84,10 @@ class KafkaAdmin:
         """
         return await self._in_thread(partial(self._partitions, sorted(set(topics))))
 
+    async def has_topic(self, topic: str) -> bool:
+        """Whether `topic` is there and may be seen; never creates it. Raises when no broker answers."""
+        return await self._in_thread(lambda given_up: topic in self._counts(self._client(), given_up))
+
     async def largest_batch(self, topic: str) -> int | None:
         """The `max.message.bytes` of `topic`; None where the cluster does not tell us.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from ottla.errors import FatalClientError, TopicMissing
+from ottla.errors import FatalClientError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource
 from ottla.kafka.producer import KafkaProducer
@@ -59,11 +59,7 @@ class KafkaCluster:
 
     async def has_topic(self, topic: str) -> bool:
         """As `ports.Cluster.has_topic`."""
-        try:
-            await self._admin.partitions([topic])
-        except TopicMissing:
-            return False
-        return True
+        return await self._admin.has_topic(topic)
 
     async def largest_batch(self, topic: str) -> int | None:
         """As `KafkaAdmin.largest_batch`; None also where records are compressed.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from ottla.core.decide import (
     Decision,
     Ended,
     Failed,
+    Forward,
     GivenUp,
     Interrupted,
     Moment,
@@ -24,6 +26,7 @@ from ottla.core.decide import (
     WaitForCure,
     decide,
 )
+from ottla.core.retry_topics import RetryTopics
 
 RETRY = InPlace(attempts=3, first_s=1, max_s=30, factor=2, jitter=0)
 ERROR = ValueError("no")
@@ -156,3 +159,41 @@ def test_waits_grow_with_the_attempt() -> None:
     waits = [decide(Failed(ERROR), attempt=attempt, moment=Moment(), retry=RETRY) for attempt in (1, 2)]
 
     assert waits == [RetryInPlace(1.0), RetryInPlace(2.0)]
+
+
+TOPICS = RetryTopics(attempts=3, first_s=1, factor=2)
+NOW = Moment(now_ms=10_000, first_seen_ms=5_000)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt", "retry", "expected"),
+    [
+        (Failed(ERROR), 1, TOPICS, Forward(TOPICS.stages[0], 11_000, ERROR)),
+        (Failed(ERROR), 2, TOPICS, Forward(TOPICS.stages[1], 12_000, ERROR)),
+        (Failed(ERROR), 3, TOPICS, Bury(Reason.EXHAUSTED, ERROR)),
+        (Failed(ERROR, is_fatal=True), 1, TOPICS, Bury(Reason.FATAL, ERROR)),
+        (Failed(ERROR, after_s=0.5), 1, TOPICS, Forward(TOPICS.stages[0], 10_500, ERROR)),
+        (Failed(ERROR), 1, RetryTopics(timeout_s=5), Forward(RetryTopics().stages[0], 11_000, ERROR)),
+        (Failed(ERROR), 1, RetryTopics(timeout_s=4.9), Bury(Reason.EXHAUSTED, ERROR)),
+        (Interrupted(ERROR), 1, TOPICS, WaitForCure(ERROR)),
+    ],
+)
+def test_a_failure_goes_on_to_the_retry_topic_of_its_attempt(
+    outcome: Outcome, attempt: int, retry: RetryTopics, expected: Decision
+) -> None:
+    assert decide(outcome, attempt=attempt, moment=NOW, retry=retry) == expected
+
+
+def test_a_full_window_matters_only_in_place() -> None:
+    moment = replace(NOW, is_window_full=True)
+
+    assert isinstance(decide(Failed(ERROR), attempt=1, moment=moment, retry=TOPICS), Forward)
+
+
+@pytest.mark.parametrize(("failing_s", "is_given_up"), [(0.0, False), (59.9, False), (60.0, True)])
+def test_what_fails_for_too_long_has_no_further_attempt(failing_s: float, *, is_given_up: bool) -> None:
+    retry = InPlace(attempts=1_000_000, max_elapsed_s=60)
+
+    decision = decide(Failed(ERROR), attempt=7, moment=Moment(failing_s=failing_s), retry=retry)
+
+    assert isinstance(decision, Bury) == is_given_up
