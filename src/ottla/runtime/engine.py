@@ -132,7 +132,8 @@ class Engine:
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
         self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
-        self._duplicates = self._skipped = self._dead_lettered = self._retried = self._forwarded = 0
+        self._duplicates = self._skipped = self._dead_lettered = self._retried = 0
+        self._forwarded = self._foreign = 0
         self._is_detour = policy.road is not Road.MAIN
         self._workers: list[_Worker] = []
         self._idle: list[asyncio.Future[None]] = []
@@ -186,9 +187,12 @@ class Engine:
 
     def counts(self) -> Counts:
         """How records ended. Successes are told by the rest, so that they cost nothing to count."""
-        others = self._duplicates + self._skipped + self._dead_lettered + self._forwarded
         return Counts(
-            self._finished - others, self._duplicates, self._skipped, self._dead_lettered, self._retried
+            self._succeeded() - self._skipped,
+            self._duplicates,
+            self._skipped + self._foreign,
+            self._dead_lettered,
+            self._retried,
         )
 
     def under_way(self) -> list[str]:
@@ -386,7 +390,7 @@ class Engine:
                 delivery.attempt += 1
                 outcome = await self._invoke(delivery)
                 if not self._suspension.is_open and not isinstance(outcome, Interrupted | Cancelled):
-                    self._work_succeeded(is_effect=isinstance(outcome, Ended))
+                    self._work_succeeded(is_effect=outcome is Ended.SUCCEEDED or outcome is Ended.SKIPPED)
                 if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:
                     self._finish(delivery)
                 else:
@@ -418,7 +422,7 @@ class Engine:
         headers = delivery.headers or Headers()
         arrival = read_arrival(self._policy.road, headers, group=self._policy.group, now_ms=now_ms)
         if arrival is None:
-            self._skipped += 1
+            self._foreign += 1
             self._finish(delivery)
             return False
         if arrival.due_ms is not None and arrival.due_ms > now_ms:
@@ -452,7 +456,7 @@ class Engine:
             case RetryInPlace(delay_s):
                 self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
-            case Bury() if not self._guard.may_bury(self._others_ended()):
+            case Bury() if not self._may_bury():
                 self._hold_back(delivery)
             case Bury() | Forward():
                 await self._send_on(delivery, decision)
@@ -540,9 +544,8 @@ class Engine:
                 delivery,
                 delivery.attempt,
                 decision.reason.value,
-                class_name(
-                    decision.error
-                ),  # its words may quote the payload, or raise; the dead letter has them
+                # Its words may quote the payload, or raise; the dead letter has them.
+                class_name(decision.error),
             )
         else:
             self._forwarded += 1
@@ -618,24 +621,31 @@ class Engine:
 
     # -- the flood guard
 
-    def _others_ended(self) -> int:
-        """How many records have ended well, ever; what goes on to a retry topic has not yet."""
-        return self._finished - self._dead_lettered - self._forwarded
+    def _succeeded(self) -> int:
+        """Of how many records the handler has returned, ever."""
+        others = self._dead_lettered + self._forwarded + self._duplicates + self._foreign
+        return self._finished - others
 
-    def _hold_back(self, delivery: Delivery) -> None:
-        """Write no dead letter: start nothing but probes, this record first, then others in turn with it."""
-        if delivery.state.phase is Phase.LEAVING:
-            self._release(delivery)
-            return
+    def _may_bury(self) -> bool:
+        """Whether one more dead letter may go; if not, nothing starts but probes."""
+        if self._guard.may_bury(self._succeeded()):
+            return True
         if self._suspension.is_open:
             self._is_turn_of_held_back = True
-        self._held_back.append(delivery)
         cure = "no more are written until a record succeeds; one at a time is tried"
         self._health.unready(f"{self.name} guard", f"{self._guard.why}: {cure}")
         self._probe_after(self._suspension.failed(self._chance()))
+        return False
+
+    def _hold_back(self, delivery: Delivery) -> None:
+        """Keep a record whose dead letter may not go: it is a probe, then others in turn with it."""
+        if delivery.state.phase is Phase.LEAVING:
+            self._release(delivery)
+        else:
+            self._held_back.append(delivery)
 
     def _lift_guard(self) -> None:
-        self._guard.lift(self._others_ended())
+        self._guard.lift(self._succeeded())
         self._health.ready(f"{self.name} guard")
         for delivery in reversed(self._held_back):
             self._lanes.again(delivery)
@@ -674,7 +684,7 @@ class Engine:
         failure = state.waiting.get(head)
         if not isinstance(failure, Failed) or head.timer is None:
             return
-        if self._guard.may_bury(self._others_ended()):
+        if self._may_bury():
             head.timer.cancel()
             head.timer = None
             head.pending = Bury(Reason.WINDOW_FULL, failure.error)

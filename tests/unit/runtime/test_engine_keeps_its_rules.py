@@ -431,9 +431,29 @@ class EngineUnderGuard(EngineBesideAModel):
 
     guard = Guard(run=1, ratio=1)
 
+    @initialize()
+    def begin(self) -> None:
+        self.given_up: set[Delivery] = set()
+        self.given_up_since_success = 0
+        super().begin()
+
+    async def send_on(self, delivery: Delivery, decision: SendOn) -> None:
+        self.given_up_since_success += delivery not in self.given_up
+        self.given_up.add(delivery)
+        await super().send_on(delivery, decision)
+
+    def _end(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome is Ended.SUCCEEDED:
+            self.given_up_since_success = 0
+        super()._end(delivery, outcome)
+
     @invariant()
     def dead_letters_end_at_the_bound(self) -> None:
-        assert len(self.burials) <= 1
+        assert self.given_up_since_success <= 1
+
+    @invariant()
+    def a_tripped_guard_can_be_lifted(self) -> None:
+        assert not (self.engine._guard.is_tripped and self.engine._suspension.is_open)
 
 
 class EngineWithRetryTopics(EngineBesideAModel):
