@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 
 class TopicPartition(NamedTuple):
@@ -15,6 +15,14 @@ class TopicPartition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}-{self.partition}"
+
+
+TopicPartitionOffset: TypeAlias = tuple[str, int, int]
+"""Where a record stands: its topic, partition and offset.
+
+A plain tuple, so that a test of a handler writes `Record(("orders", 0, 17))` and imports
+nothing for it, and because one is made for every record.
+"""
 
 
 class Headers(tuple[tuple[str, bytes | None], ...]):
@@ -51,25 +59,44 @@ class Headers(tuple[tuple[str, bytes | None], ...]):
         return Headers((*self, *pairs))
 
 
+_NO_HEADERS = Headers()
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What a handler can know of the record it is given.
 
-    `key` and `value` are the bytes of the wire. `attempt` counts this handler's
-    deliveries in this process from 1: a restart begins again at 1.
+    `at` is topic, partition and offset; `key` and `value` are the bytes of the wire. `attempt`
+    counts from 1: a record that waits in place begins again at 1 after a restart; one that comes by
+    a retry topic brings its attempt along.
     `event_id` stays the same over redeliveries, retries and replays: hand it to
     mail and HTTP services as their idempotency key.
+
+    All is filled in for a handler. The defaults are for tests that call one.
     """
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    timestamp_ms: int | None
-    attempt: int
-    event_id: str
+    at: TopicPartitionOffset = ("test", 0, 0)
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = _NO_HEADERS
+    timestamp_ms: int | None = None
+    attempt: int = 1
+    event_id: str = "test-0-0"
+
+    @property
+    def topic(self) -> str:
+        """The topic that it came by, by its name on the cluster: the listener's own, or a retry topic."""
+        return self.at[0]
+
+    @property
+    def partition(self) -> int:
+        """Its partition of that topic."""
+        return self.at[1]
+
+    @property
+    def offset(self) -> int:
+        """Its offset in that partition."""
+        return self.at[2]
 
     @property
     def timestamp(self) -> datetime | None:

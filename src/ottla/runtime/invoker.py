@@ -58,9 +58,7 @@ def _record(delivery: Delivery, headers: Headers) -> Record:
     message = delivery.message
     timestamp_type, timestamp_ms = message.timestamp()
     return Record(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=delivery.offset,
+        at=(*delivery.state.partition, delivery.offset),
         key=message.key(),
         value=message.value(),
         headers=headers,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from ottla.records import Headers
+from ottla.records import Headers, TopicPartitionOffset
 from ottla.testing.murmur2 import partition_of
 
 
@@ -14,8 +14,7 @@ from ottla.testing.murmur2 import partition_of
 class StoredRecord:
     """A record in its place. Fills `ports.Message`, whose questions are methods, as the client's are."""
 
-    at: tuple[str, int, int]
-    """Topic, partition, offset."""
+    at: TopicPartitionOffset
     raw_key: bytes | None
     raw_value: bytes | None
     raw_headers: Headers
