@@ -29,6 +29,6 @@ def test_they_pass(tmp_path: Path) -> None:
     )
 
     tests = [block.title for block in files if block.title.startswith("test_")]
-    assert tests == ["test_billing.py", "test_charge.py", "test_payments.py"]
+    assert tests == ["test_billing.py", "test_refunds.py", "test_charge.py", "test_payments.py"]
     assert done.returncode == 0, done.stdout
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout

@@ -16,9 +16,17 @@ from typing import NamedTuple
 import pytest
 from pydantic_core import PydanticUndefinedType
 
-from ottla.core.decide import Reason
-from ottla.core.headers import Origin, dead_letter_headers
+import ottla
+import ottla.errors
+from ottla.core.dead_letters import DeadLetterTopic
+from ottla.core.decide import Bury, Reason
+from ottla.core.destinations import Destinations
+from ottla.core.detours import REPLAY_ID_HEADER, Road, read_arrival
+from ottla.core.headers import Hop, Origin, dead_letter_headers, retry_headers
 from ottla.core.identity import event_id
+from ottla.core.retry_topics import RetryTopics
+from ottla.core.spring_headers import GROUP_HEADER
+from ottla.core.topology import Naming, dead_letter_group, replay_group, retry_group
 from ottla.records import Headers
 from ottla.settings import load_settings
 from ottla.settings.model import (
@@ -43,6 +51,7 @@ OTHER_VARIABLES = {"OTTLA_CONFIG"}
 README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery.md"
 SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
 HEADERS_PAGE = ROOT / "docs" / "reference" / "headers.md"
+FAILING = ROOT / "docs" / "howto" / "failing-records.md"
 NOTHING = "\N{EN DASH}"
 
 
@@ -203,7 +212,11 @@ def test_python_with_a_file_name_imports_and_its_apps_are_wired(tmp_path: Path) 
     )
 
     assert done.returncode == 0, done.stderr
-    assert "billing orders orders-billing-dlt" in done.stdout.splitlines()
+    told = done.stdout.splitlines()
+    (listing,) = (block.text for block in blocks(FAILING) if block.text.startswith("create "))
+    assert "billing orders orders-billing-dlt" in told
+    assert "spring_billing orders orders-billing-retry-1000" in done.stdout
+    assert f"refunds {' '.join(re.findall(r'^create (.*?) ', listing, re.MULTILINE))}" in told
 
 
 def test_dotted_names_of_ottla_can_be_imported() -> None:
@@ -340,3 +353,104 @@ def test_every_reason_for_a_dead_letter_is_told() -> None:
     told = DELIVERY.read_text()
 
     assert [reason.value for reason in Reason if f"| `{reason.value}` |" not in told] == []
+
+
+ORIGIN = Origin("orders", 1, 2, 3, timestamp_type=2, group="billing")
+"""Of the type that is not the one which a missing header stands for."""
+ON_RETRY_TOPIC = retry_headers(None, ORIGIN, ValueError("no"), Hop(2, 3, 4))
+DEAD = dead_letter_headers(None, ORIGIN, Reason.EXHAUSTED, ValueError("no"))
+
+
+def test_the_table_of_headers_on_retry_topics_is_what_is_written() -> None:
+    told = {row[0] for row in table(HEADERS_PAGE, "## Written on retry topics")}
+    dead = dead_letter_headers(None, ORIGIN, Reason.EXHAUSTED, ValueError("no"), Hop(2, 3, 4))
+
+    assert told == {name for name, _ in ON_RETRY_TOPIC}
+    assert told | {"ottla-dead-letter-reason"} == {name for name, _ in dead}
+
+
+@pytest.mark.parametrize(
+    ("road", "column"), [(Road.MAIN, 0), (Road.RETRY, 2), (Road.REPLAY, 3), (Road.DEAD_LETTER, 4)]
+)
+@pytest.mark.parametrize("family", ["kafka_", "kafka_dlt-"])
+def test_the_headers_told_as_believed_on_a_road_are_those_that_make_a_difference_there(
+    road: Road, column: int, family: str
+) -> None:
+    """Without one that is believed a record is something else, to its own group or to another one."""
+    rows = table(HEADERS_PAGE, "## Read on retry, replay and dead-letter topics")
+    retry = tuple(pair for pair in ON_RETRY_TOPIC if pair[0].startswith("retry_topic-"))
+    written = ON_RETRY_TOPIC if family == "kafka_" else Headers((*retry, *DEAD))
+    headers = Headers((*written, (REPLAY_ID_HEADER, b"r-1")))
+
+    def read(present: Headers) -> list[object]:
+        if road is Road.MAIN:
+            return []  # the engine of a first topic asks for none of them
+        return [read_arrival(road, present, group=group, now_ms=5) for group in ("billing", "shipping")]
+
+    def without(name: str) -> Headers:
+        return Headers(pair for pair in headers if pair[0] != name)
+
+    told = {row[0] for row in rows if row[column].startswith("yes")}
+    if family == "kafka_dlt-":
+        told = {name if name == GROUP_HEADER else name.replace("kafka_", family) for name in told}
+    assert told == {name for name, _ in headers if read(without(name)) != read(headers)}
+
+
+def test_the_names_of_retry_topics_are_those_of_the_policy() -> None:
+    rows = table(FAILING, "## Retry by topics")
+
+    found = {}
+    for policy, _ in rows:
+        at = Destinations("orders", "billing", Naming.PER_GROUP, called(policy), DeadLetterTopic())
+        found[policy] = ", ".join(f"`{at.of_stage(stage)}`" for stage in at.stages).strip("`")
+
+    assert dict(rows) == found
+
+
+@pytest.mark.parametrize(("naming", "column"), [(Naming.PER_GROUP, 1), (Naming.SPRING, 2)])
+def test_the_names_of_topics_and_groups_follow_the_naming_as_told(naming: Naming, column: int) -> None:
+    retry, routed = RetryTopics(attempts=4, factor=2), DeadLetterTopic(routes={KeyError: "-unreadable"})
+    with_retries = Destinations("orders", "billing", naming, retry, routed)
+    without = Destinations("orders", "billing", naming, ottla.InPlace(), routed)
+    suffix = retry.stages[0].suffix
+    groups = [retry_group("billing", suffix), dead_letter_group("billing"), replay_group("billing")]
+
+    told = [row[column] for row in table(FAILING, "## Names")]
+
+    assert told[:4] == [
+        with_retries.of_stage(retry.stages[0]),
+        without.of(Bury(Reason.FATAL, ValueError())),
+        without.of(Bury(Reason.FATAL, KeyError())),
+        without.replay,
+    ]
+    assert told[4] in {"`, `".join(groups), "the same"}
+
+
+def called(call: str) -> ottla.RetryTopics | ottla.InPlace:
+    """What a call on a page makes; exceptions that a reader has to think of are made up."""
+    made_up = {name: type(name, (Exception,), {}) for name in ("A", "B", "CardRefused")}
+    found: ottla.RetryTopics | ottla.InPlace = eval(call, {**vars(ottla), **vars(ottla.errors), **made_up})
+    return found
+
+
+def test_calls_that_pages_name_can_be_made() -> None:
+    names = "App|DeadLetterTopic|Fatal|Guard|InPlace|Never|Offsets|RetryTopics"
+    calls = {
+        span.removeprefix("fatal=")
+        for page in PAGES
+        for span in spans(page)
+        if re.fullmatch(rf"(?:fatal=)?(?:{names})\(.*\)", span)
+        and not any(part in span for part in ("…", "=)", "topics="))
+    }
+
+    for call in calls:
+        called(call)
+
+    assert "Fatal((ValueError,), causes=True)" in calls
+    assert len(calls) > 15
+
+
+def test_calls_that_are_told_as_defaults_are() -> None:
+    told = re.findall(r"`([^`\n]+)` are the\sdefaults", FAILING.read_text())
+
+    assert [called(call) for call in told] == [ottla.InPlace(), ottla.RetryTopics(), ottla.DeadLetterTopic()]

@@ -89,7 +89,8 @@ class KafkaSettings(BaseModel):
     commit_records: Count = Field(default=5_000, description="finished records after which to commit")
     commit_interval_s: Seconds = Field(default=0.2, description="age of a finished record at which to commit")
     naming: Naming = Field(
-        default=Naming.PER_GROUP, description="of dead-letter topics: per-group, or spring as Java has them"
+        default=Naming.PER_GROUP,
+        description="names of retry and dead-letter topics: per-group, or spring as Java has them",
     )
     client: RawProperties = Field(
         default_factory=dict, repr=False, description="librdkafka properties of all"
