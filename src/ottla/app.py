@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ottla.assembly import Listening, Reader, Shared, destinations, listener_name, places
+from ottla.assembly import Listening, Reader, Shared, destinations, listener_name, most_readers, places
 from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.classify import NOTHING_IS_FATAL, Fatal
 from ottla.core.dead_letters import DeadLetterTopic
@@ -166,7 +166,7 @@ class App:
         return declare
 
     def dlt_handler(self, topic: Topic[Any]) -> Callable[[F], F]:
-        """Handle the dead letters that this app's listener of `topic` has written, at least once.
+        """Handle the dead letters of this app's listener of `topic`, at least once; not those with a route.
 
         The function takes a `Record`, the dead letter as it stands, and may take a
         `KafkaTemplate` and a `Transaction`. When it fails it is tried again, at last every 30 s,
@@ -450,7 +450,7 @@ class App:
                 parameters = parameters_of(spec)
                 decoder(parameters.annotation)
             except WiringError as error:
-                problems.append(str(error) if str(error).startswith("listener") else f"{spec}: {error}")
+                problems.append(str(error) if str(error).startswith(str(spec)) else f"{spec}: {error}")
                 continue
             found.append(parameters)
             if needs_database and parameters.transaction and settings.database_url is None:
@@ -561,7 +561,9 @@ class App:
         threads = None
         if not spec.is_async:
             name = listener_name(spec, group)
-            threads = ThreadPoolExecutor(max_workers=places(spec), thread_name_prefix=name)
+            threads = ThreadPoolExecutor(
+                max_workers=places(spec) * most_readers(spec), thread_name_prefix=name
+            )
             self._threads.append(threads)
         inbox = self._inbox if parameters.transaction else None
         listening = Listening(spec, parameters, shared, group=group, inbox=inbox, threads=threads)

@@ -20,6 +20,7 @@ from ottla.core.detours import Road
 from ottla.core.guard import GuardState
 from ottla.core.offsets import CommitPolicy
 from ottla.core.pacing import BufferLimits
+from ottla.core.retry_topics import RetryTopics
 from ottla.core.start_offsets import Offsets
 from ottla.core.topology import dead_letter_group, dead_letter_topic, replay_group, retry_group
 from ottla.errors import Unavailable
@@ -196,6 +197,11 @@ def destinations(spec: ListenerSpec, settings: Settings, group: str) -> Destinat
     """The topics beside that of `spec` on this cluster."""
     topic = settings.topic_name(spec.topic.name)
     return Destinations(topic, group, settings.kafka.naming, spec.retry, spec.dead_letter)
+
+
+def most_readers(spec: ListenerSpec) -> int:
+    """By how many engines its records may come: of its topic, of its retry topics, of replays."""
+    return 1 + (len(spec.retry.stages) if isinstance(spec.retry, RetryTopics) else 1)
 
 
 def places(spec: ListenerSpec) -> int:

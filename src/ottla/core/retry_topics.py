@@ -25,7 +25,7 @@ from typing import Literal
 from ottla.core.spring_headers import MOST_ATTEMPTS
 from ottla.errors import WiringError
 
-_SHORTEST_S, _DAY_S = 0.001, 86_400.0
+_SHORTEST_S, _LONGEST_S = 0.001, 82_800.0  # 23 hours: see RetryTopics
 _FEWEST_ATTEMPTS = 2
 _MOST_ATTEMPTS = MOST_ATTEMPTS - 1  # a dead letter names the next one
 
@@ -47,7 +47,8 @@ class RetryTopics:
     way for more than `timeout_s`, counted from its own timestamp, gets no further attempt. Topics are
     named by their delay in milliseconds, or, with `suffix="index"`, by their number.
 
-    No delay is above a day: Spring Kafka ignores a due time further ahead and handles the record at once.
+    No delay is above 23 hours. Readers, Spring Kafka's among them, take a due time more than a day
+    ahead for an error and handle the record at once; an hour is left for clocks that differ.
 
     Raises:
         WiringError: a value outside its range.
@@ -56,7 +57,7 @@ class RetryTopics:
     attempts: int = 3
     first_s: float = 1.0
     factor: float = 1.0
-    max_s: float = _DAY_S
+    max_s: float = _LONGEST_S
     timeout_s: float | None = None
     suffix: Literal["delay", "index"] = "delay"
     stages: tuple[Stage, ...] = field(init=False, repr=False, compare=False)
@@ -72,12 +73,12 @@ class RetryTopics:
                     f"attempts={self.attempts} must lie in 2 to {_MOST_ATTEMPTS}",
                 ),
                 (
-                    not _SHORTEST_S <= self.first_s <= _DAY_S,
-                    f"first_s={self.first_s} must lie in 0.001 to 86400",
+                    not _SHORTEST_S <= self.first_s <= _LONGEST_S,
+                    f"first_s={self.first_s} must lie in 0.001 to 82800",
                 ),
                 (
-                    not self.first_s <= self.max_s <= _DAY_S,
-                    f"max_s={self.max_s} must lie in first_s to 86400",
+                    not self.first_s <= self.max_s <= _LONGEST_S,
+                    f"max_s={self.max_s} must lie in first_s to 82800",
                 ),
                 (not 1 <= self.factor < math.inf, f"factor={self.factor} must be at least 1"),
                 (not 0 < timeout_s < math.inf, f"timeout_s={self.timeout_s} must be above 0"),
@@ -125,7 +126,7 @@ def next_retry(
     """Where and until when (epoch ms) a record waits whose `attempt` failed at `now_ms`; None to give it up.
 
     `first_seen_ms` is the timestamp of the record on its first topic. `after_s`, what the handler
-    asked for, moves the due time only, up to a day ahead: the record waits on the stage of
+    asked for, moves the due time only, up to 23 hours ahead: the record waits on the stage of
     its attempt all the same, and holds up there what is behind it.
     """
     stage = policy.stage_after(attempt)
@@ -133,7 +134,7 @@ def next_retry(
         return None
     if policy.timeout_s is not None and now_ms > first_seen_ms + _whole_ms(policy.timeout_s):
         return None
-    delay_ms = stage.delay_ms if after_s is None else _whole_ms(min(max(after_s, 0.0), _DAY_S))
+    delay_ms = stage.delay_ms if after_s is None else _whole_ms(min(max(after_s, 0.0), _LONGEST_S))
     return stage, now_ms + delay_ms
 
 

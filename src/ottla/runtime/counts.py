@@ -10,8 +10,8 @@ from dataclasses import astuple, dataclass
 class Counts:
     """How often what happened to records, since the process began.
 
-    Every delivery that ended here stands in one of the first four. A record that is
-    redelivered counts again, in whichever process it ends then.
+    Every delivery that ended here stands in one of the first four; one that went on to a retry
+    topic has not. A record that is redelivered counts again, in whichever process it ends then.
     """
 
     succeeded: int = 0

@@ -650,6 +650,9 @@ class Engine:
         for delivery in reversed(self._held_back):
             self._lanes.again(delivery)
         self._held_back.clear()
+        for state in self._states.values():
+            if state.held:
+                self._press(state)
 
     # -- the window
 
