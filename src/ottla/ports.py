@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from ottla.core.figures import SourceFigures
+from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.outbox import StoredRecord, Wanted
 from ottla.core.pacing import BufferLimits
@@ -286,13 +288,23 @@ class SourcePolicy:
     drain_s: float = 25.0
     limits: BufferLimits = field(default_factory=BufferLimits)
     commits: CommitPolicy = field(default_factory=CommitPolicy)
+    is_observed: bool = False
+    """Whether somebody asks for figures: the lag is read only then."""
 
 
 class GroupMember(RecordSource, Protocol):
-    """A source that can tell whether its group knows it."""
+    """A source that can tell how it is doing. Threads may ask for pulse and figures."""
 
     def is_member(self) -> bool:
-        """Whether it does, where the group tells of no empty assignment; False where it does tell."""
+        """Whether its group knows it, where that tells of no empty assignment; False where it does tell."""
+        ...
+
+    def pulse(self) -> Pulse:
+        """When it last showed that it goes on polling."""
+        ...
+
+    def figures(self) -> SourceFigures:
+        """What it has counted and measured."""
         ...
 
 

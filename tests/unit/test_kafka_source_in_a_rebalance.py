@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
+from ottla.core.liveness import standing
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.start_offsets import Offsets
 from ottla.errors import FatalClientError, Unavailable
@@ -71,6 +73,8 @@ class ScriptedClient:
         self.paused: list[TopicPartition] = []
         self.position_now = 0
         self.log = (0, 0)
+        self.known: tuple[int, int] | None = None
+        self.before_committed: Step = lambda: None
         self.on_commit: Callable[[KafkaError | None, list[ClientPartition]], None]
         self.looks = 0
 
@@ -105,6 +109,7 @@ class ScriptedClient:
         return step()
 
     def committed(self, partitions: Any, timeout: float) -> Any:
+        self.before_committed()
         if self.committed_offset == OFFSET_INVALID:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [ClientPartition(p.topic, p.partition, self.committed_offset) for p in partitions]
@@ -125,8 +130,14 @@ class ScriptedClient:
     def pause(self, partitions: list[ClientPartition]) -> None:
         self.paused += [TopicPartition(p.topic, p.partition) for p in partitions]
 
-    def get_watermark_offsets(self, partition: ClientPartition, timeout: float) -> tuple[int, int]:
-        return self.log
+    def get_watermark_offsets(
+        self, partition: ClientPartition, timeout: float = -1, *, cached: bool = False
+    ) -> tuple[int, int]:
+        if not cached:
+            return self.log
+        if self.known is None:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return self.known
 
     def position(self, partitions: Any) -> Any:
         return [ClientPartition(*ORDERS, self.position_now)]
@@ -182,7 +193,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> ScriptedClient:
 
 
 def opened(sink: Sink, *, offsets: Offsets | None = None, **properties: str) -> KafkaSource:
-    policy = SourcePolicy(drain_s=5, commits=CommitPolicy(interval_s=0), offsets=offsets or Offsets())
+    policy = SourcePolicy(
+        drain_s=5, commits=CommitPolicy(interval_s=0), offsets=offsets or Offsets(), is_observed=True
+    )
     raw = {name.replace("_", "."): value for name, value in properties.items()}
     source = KafkaSource(raw, ["orders"], policy, name="billing/orders")
     source.open(sink)
@@ -385,3 +398,113 @@ async def test_what_was_polled_before_a_gap_ends_before_the_gap_is_told_or_skipp
     taken_up_anew = ["revoked", ("assigned", 90)] if choice == "earliest" else []
     assert sink.told[3:] == [*taken_up_anew, gap]
     assert 42 in client.commits
+
+
+async def test_a_poll_thread_that_stands_is_told_by_its_pulse_and_one_that_turns_is_fresh(
+    client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose log handler never returns, or whose client does not."""
+    monkeypatch.setattr(consumer, "_STANDS_S", -4.8)  # its longest wait is five seconds
+    stands, goes_on = threading.Event(), threading.Event()
+
+    def stand() -> None:
+        stands.set()
+        goes_on.wait()
+
+    source = opened(Sink())
+    await some_turns_of(source)
+    while_it_turned = standing([source.pulse()])
+    client.polls.put(stand)
+    await until(stands.is_set, what="it stands")
+    await until(lambda: standing([source.pulse()]), what="that is told")
+    while_it_stood = standing([source.pulse()])
+    goes_on.set()
+    await until(lambda: not standing([source.pulse()]), what="it turns again")
+    await source.close(1)
+
+    assert while_it_turned == []
+    assert while_it_stood[0].startswith("billing/orders: its poll loop last turned 0.")
+
+
+async def test_a_source_that_waited_long_for_its_start_is_as_fresh_as_any(client: ScriptedClient) -> None:
+    source = KafkaSource({}, ["orders"], SourcePolicy(), name="billing/orders")
+    source.polled_at -= 3600  # its topic was not there
+
+    source.open(Sink())
+    pulse = source.pulse()
+    await source.close(1)
+
+    assert pulse.age_s < 1
+
+
+async def test_a_question_to_the_broker_is_a_sign_of_life_of_its_own(client: ScriptedClient) -> None:
+    """A rebalance asks about each partition in one turn: many slow answers are no dead loop."""
+    ages = list[float]()
+
+    def assign_after_a_while() -> None:
+        source.polled_at -= 40
+        client.assign_at(40)
+
+    client.before_committed = lambda: ages.append(source.pulse().age_s)
+    source = opened(sink := Sink())
+    client.polls.put(assign_after_a_while)
+    await until(lambda: sink.told, what="the partition is assigned")
+    await source.close(1)
+
+    assert ages[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("committable", "lag"),
+    [
+        (Committable(1, 40, is_idle=True), 60),
+        (Committable(1, 41, is_idle=False), 59),
+        (Committable(1, 100, is_idle=True), 0),
+        (Committable(7, 90, is_idle=True), 60),
+    ],
+    ids=["nothing done", "one done", "all done", "of another epoch"],
+)
+async def test_the_lag_reaches_from_what_is_done_to_the_end_that_the_client_knows(
+    client: ScriptedClient, monkeypatch: pytest.MonkeyPatch, committable: Committable, lag: int
+) -> None:
+    monkeypatch.setattr(consumer, "_LAG_S", 0.0)
+    sink = Sink()
+    client.polls.put(lambda: client.assign_at(40))
+    source = opened(sink)
+    await until(lambda: sink.told, what="the partition is assigned")
+    await some_turns_of(source)
+    before_anything_is_known = source.figures().lag
+    source.publish(Progress({ORDERS: committable}, 0))
+    client.known = (0, 100)
+    await some_turns_of(source)
+    told = source.figures().lag
+    client.polls.put(client.revoke)
+    await until(lambda: "revoked" in sink.told, what="the partition is gone")
+    await some_turns_of(source)
+    without_partitions = source.figures().lag
+    await source.close(1)
+
+    assert (before_anything_is_known, told, without_partitions) == (None, lag, 0)
+
+
+async def test_rebalances_pauses_and_the_time_of_commits_are_counted(client: ScriptedClient) -> None:
+    sink = Sink()
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(40))
+    source = opened(sink)
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=False)}, 1))
+    await until(lambda: client.commits == [41], what="it is committed")
+    await asyncio.sleep(0.15)  # the broker takes its time
+    client.polls.put(lambda: client.answer(41))
+    for pause_or_resume in (source.pause, source.pause, source.resume, source.pause):
+        pause_or_resume(ORDERS)
+    await some_turns_of(source)
+    client.polls.put(client.revoke)
+    await until(lambda: "revoked" in sink.told, what="the partition is gone")
+    figures = source.figures()
+    await source.close(1)
+
+    assert (figures.rebalances, figures.pauses) == (2, 2)
+    assert sum(figures.commits.counts) == 1
+    assert 0.1 < figures.commits.sum_s < 5

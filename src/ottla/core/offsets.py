@@ -68,6 +68,14 @@ class OffsetTracker(Generic[T]):
         """What belongs to the lowest unfinished record; None when nothing is unfinished."""
         return self._unfinished.get(self.lowest())
 
+    def oldest(self) -> T | None:
+        """The same for other threads, which `head` is not: it tidies up. May be one that has just ended."""
+        while True:
+            try:
+                return next(iter(self._unfinished.values()), None)
+            except RuntimeError:  # it changed between two steps of ours; look again
+                continue
+
     def unfinished(self) -> list[T]:
         """What belongs to every unfinished record, by ascending offset."""
         return list(self._unfinished.values())

@@ -33,6 +33,8 @@ from confluent_kafka import (
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka import TopicPartition as ClientPartition
 
+from ottla.core.figures import Histogram, SourceFigures
+from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitLedger, Committable
 from ottla.core.pacing import Pacing, Poll, Step
 from ottla.errors import BrokerUnavailable, FatalClientError
@@ -53,6 +55,11 @@ _LOOK_TO_JOIN_S = 5.0
 _LOOK_TO_REJOIN_S = 60.0
 """How long a member without partitions waits before it looks for its topics by itself."""
 _SAY_AGAIN_S = 30.0
+_LAG_S = 1.0
+"""How often the lag is read, from what the client knows already."""
+_STANDS_S = 20.0
+"""How much longer than its longest wait the poll thread may stand: four questions to the broker, or a machine
+that is busy with others."""
 
 
 class KafkaSource:
@@ -97,14 +104,30 @@ class KafkaSource:
         self._has_joined = False
         self._said_at: dict[int, float] = {}
         self._member_id = ""
+        self._lag: int | None = None
+        self._lag_at = 0.0
+        self._pauses = self._rebalances = 0
+        self._commit_sent_at: dict[TopicPartition, float] = {}
+        self._commit_durations = Histogram()
         self.polled_at = time.monotonic()
-        """When the poll loop last turned; liveness is its age."""
+        """When the poll loop last turned, or began one of the waits that have a bound of their own.
+
+        A turn may hold many of these: it asks the broker about each partition that it takes up.
+        """
 
     # -- called on the event loop
 
     def is_member(self) -> bool:
         """Whether the group knows us: KIP-848 tells of no empty assignment, but gives a member id."""
         return bool(self._member_id)
+
+    def pulse(self) -> Pulse:
+        """The age of `polled_at`. The longest wait with a bound is the one for handlers in a rebalance."""
+        return Pulse(self._name, time.monotonic() - self.polled_at, self._policy.drain_s + _STANDS_S)
+
+    def figures(self) -> SourceFigures:
+        """What the poll thread has counted; the lag is up to a second old."""
+        return SourceFigures(self._lag, self._pauses, self._rebalances, self._commit_durations.now())
 
     def open(self, sink: RecordSink) -> None:
         """Join the group and begin to poll.
@@ -122,6 +145,7 @@ class KafkaSource:
             )
         except KafkaException as error:
             raise settings_error(error, "consumer") from error
+        self.polled_at = time.monotonic()
         self._thread.start()
 
     def publish(self, progress: Progress) -> None:
@@ -188,6 +212,7 @@ class KafkaSource:
             self._ask_after_trouble(now)
         if not self._epochs:
             self._look_for_topics(now)
+        self._read_lag(now)
         match self._next_step(now):
             case Poll(most):
                 self._poll(most)
@@ -196,6 +221,7 @@ class KafkaSource:
             case Step.EVENTS:
                 self._poll(1)
             case Step.PAUSE:
+                self._pauses += 1
                 self._pause_all()
             case Step.RESUME:
                 self._resume_all()
@@ -267,6 +293,7 @@ class KafkaSource:
     def _on_assign(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """Take partitions up at the offsets that we resolve, not where a default would put them."""
         self._has_joined = True
+        self._rebalances += 1
         if not self._is_incremental:
             self._unresolved.clear()
         self._unresolved += partitions
@@ -276,6 +303,7 @@ class KafkaSource:
 
     def _resolve(self) -> bool:
         """Assign what waits for its start; False, and it goes on waiting, when the broker does not answer."""
+        self.polled_at = time.monotonic()
         try:
             committed = self._consumer.committed(self._unresolved, timeout=_ASK_S) if self._unresolved else []
             starts = [self._start_of(partition) for partition in committed]
@@ -313,6 +341,7 @@ class KafkaSource:
         )
 
     def _watermarks(self, partition: TopicPartition) -> tuple[int, int]:
+        self.polled_at = time.monotonic()
         watermarks = self._consumer.get_watermark_offsets(ClientPartition(*partition), timeout=_ASK_S)
         if watermarks is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
@@ -346,12 +375,14 @@ class KafkaSource:
 
     def _on_revoke(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """Let what runs end within the bound, commit what is done, then let go."""
+        self._rebalances += 1
         ours = self._known(partitions)
         self._let_go(ours)
         self._unassign(partitions, ours)
 
     def _let_go(self, ours: list[TopicPartition]) -> None:
         drained = threading.Event()
+        self.polled_at = time.monotonic()
         self._tell(self._sink.revoking, ours, drained.set)
         bound_s = (
             self._policy.drain_s if self._close_at is None else max(0.0, self._close_at - time.monotonic())
@@ -369,6 +400,7 @@ class KafkaSource:
     def _on_lost(self, _: Consumer, partitions: list[ClientPartition]) -> None:
         """The group has given our partitions away: their next owner has begun, so commit nothing."""
         _log.warning("%s: lost %s", self._name, ", ".join(f"{p.topic}-{p.partition}" for p in partitions))
+        self._rebalances += 1
         ours = self._known(partitions)
         self._forget(ours)
         self._unassign(partitions, ours)
@@ -408,6 +440,7 @@ class KafkaSource:
         due = self._ledger.select(now, progress.finished, offsets, is_last=is_last)
         if not due:
             return
+        self._commit_sent_at.update(dict.fromkeys(due, now))
         try:
             self._consumer.commit(
                 offsets=[ClientPartition(*p, offset) for p, offset in due.items()], asynchronous=True
@@ -434,14 +467,18 @@ class KafkaSource:
 
     def _on_commit(self, error: KafkaError | None, partitions: list[ClientPartition]) -> None:
         failed = {}
+        sent_at = []
         for p in partitions:
             partition = TopicPartition(p.topic, p.partition)
+            sent_at.append(self._commit_sent_at.pop(partition, None))
             if error is None and p.error is None:
                 self._ledger.acknowledged(partition, p.offset)
             else:
                 failed[partition] = p.offset
         if failed:
             self._commit_failed(error or next(p.error for p in partitions if p.error), failed)
+        elif known := [at for at in sent_at if at is not None]:
+            self._commit_durations.observe(time.monotonic() - min(known))
 
     def _commit_failed(self, error: KafkaError, offsets: dict[TopicPartition, int]) -> None:
         """A commit that failed is due again; what it named is redelivered if we die before."""
@@ -451,10 +488,33 @@ class KafkaSource:
         if error.code() in UNAUTHORIZED:
             self._on_error(error)
 
+    # -- the lag
+
+    def _read_lag(self, now: float) -> None:
+        """From what the client knows of each log's end since it last fetched: asks nobody."""
+        if not self._policy.is_observed or now - self._lag_at < _LAG_S:
+            return
+        self._lag_at = now
+        lags = [lag for partition in self._epochs if (lag := self._lag_of(partition)) is not None]
+        self._lag = None if self._epochs and not lags else sum(lags)
+
+    def _lag_of(self, partition: TopicPartition) -> int | None:
+        try:
+            _, high = self._consumer.get_watermark_offsets(ClientPartition(*partition), cached=True)
+        except KafkaException:
+            return None  # the client has just taken it up, and knows nothing of it yet
+        if high < 0:
+            return None
+        told = self._progress.offsets.get(partition)
+        if told is None or told.epoch != self._epochs[partition]:
+            return max(0, high - self._taken_up_at[partition])
+        return max(0, high - self._committable_offset(partition, told))
+
     # -- pausing
 
     def _pause_one(self, partition: TopicPartition, epoch: int | None) -> None:
         if epoch is not None and self._epochs.get(partition) == epoch:
+            self._pauses += partition not in self._paused
             self._paused.add(partition)
             self._consumer.pause([ClientPartition(*partition)])
 

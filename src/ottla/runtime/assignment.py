@@ -44,14 +44,23 @@ class Delivery:
         "offset",
         "pending",
         "state",
+        "taken_at",
         "timer",
     )
 
-    def __init__(self, message: Message, state: PartitionState, offset: int, lane: Hashable | None) -> None:
+    def __init__(
+        self,
+        message: Message,
+        state: PartitionState,
+        offset: int,
+        lane: Hashable | None,
+        taken_at: float = 0.0,
+    ) -> None:
         self.message = message
         self.state = state
         self.offset = offset
         self.lane = lane
+        self.taken_at = taken_at  # by the engine's clock; all of one poll have the same
         self.attempt = 0
         self.timer: Timer | None = None
         self.failed_at: float | None = None  # by the engine's clock, when its first attempt failed

@@ -41,6 +41,7 @@ from ottla.core.decide import (
     decide,
 )
 from ottla.core.detours import Road, read_arrival
+from ottla.core.figures import NOTHING, Histogram, WorkFigures
 from ottla.core.guard import GuardState
 from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
@@ -117,6 +118,7 @@ class Engine:
         clock: Clock,
         chance: Callable[[], float],
         on_fatal: Callable[[BaseException], None],
+        handler_durations: Histogram | None = None,
     ) -> None:
         self.name = name
         self._policy = policy
@@ -128,6 +130,7 @@ class Engine:
         self._clock = clock
         self._chance = chance
         self._on_fatal = on_fatal
+        self._handler_durations = handler_durations  # None: nobody asks for them
         self._states: dict[tuple[str, int], PartitionState] = {}
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
@@ -135,6 +138,7 @@ class Engine:
         self._duplicates = self._skipped = self._dead_lettered = self._retried = 0
         self._forwarded = self._foreign = 0
         self._is_detour = policy.road is not Road.MAIN
+        self._succeeded_told = 0
         self._workers: list[_Worker] = []
         self._idle: list[asyncio.Future[None]] = []
         self._drains: list[Drain] = []
@@ -195,6 +199,34 @@ class Engine:
             self._retried,
         )
 
+    def figures(self) -> WorkFigures:
+        """What goes on now, and has gone on. Threads may ask.
+
+        A success is told by the difference of numbers that change one after the other, so
+        it may be one too many for a moment. Told again it is not less: whoever adds up
+        counters would take that for a restart.
+        """
+        counts, states = self.counts(), tuple(self._states.values())
+        self._succeeded_told = max(self._succeeded_told, counts.succeeded)
+        oldest = [delivery.taken_at for state in states if (delivery := state.tracker.oldest()) is not None]
+        durations = self._handler_durations
+        return WorkFigures(
+            in_flight=len(self._running()),
+            backing_off=sum(len(state.waiting) for state in states),
+            held_back=len(self._held_back),
+            buffered=self._buffered,
+            oldest_s=max(0.0, self._clock.now() - min(oldest)) if oldest else 0.0,
+            stopped_partitions=sum(state.phase is Phase.STOPPED for state in states),
+            succeeded=self._succeeded_told,
+            duplicates=counts.duplicates,
+            skipped=counts.skipped,
+            dead_lettered=counts.dead_lettered,
+            forwarded=self._forwarded,
+            retried=counts.retried,
+            guard_trips=self._guard.trips,
+            handler=NOTHING if durations is None else durations.now(),
+        )
+
     def under_way(self) -> list[str]:
         """What goes on now, one line each; empty when all that is left waits for time or for a cure."""
         told = [
@@ -233,6 +265,7 @@ class Engine:
         self._taken_size += size
         states, offer, order = self._states, self._lanes.offer, self._policy.order
         is_by_key = order is Order.KEY
+        now = self._clock.now()
         for message in batch:
             state = states.get((message.topic(), message.partition()))
             if state is None:
@@ -245,7 +278,7 @@ class Engine:
                 lane = None if key is None else (state.slot, key)
             else:
                 lane = (state.slot, None) if order is Order.PARTITION else None
-            delivery = Delivery(message, state, offset, lane)
+            delivery = Delivery(message, state, offset, lane, now)
             if not state.tracker.polled(offset, delivery):
                 self._forget(message)  # below the start of this epoch, or delivered in it before
             elif state.is_beyond_window(offset):
@@ -337,10 +370,12 @@ class Engine:
 
     async def _work(self, worker: _Worker) -> None:
         lanes, suspension = self._lanes, self._suspension
+        free_at = time.monotonic()  # the clock is read once a record: the next handler begins then
         while True:
             delivery = lanes.take() if suspension.may_start else None
             if delivery is None:
                 await self._rest()
+                free_at = time.monotonic()
                 continue
             state = delivery.state
             if state.phase is not Phase.OPEN and not self._may_start_in(state, delivery):
@@ -349,10 +384,12 @@ class Engine:
                 suspension.started(delivery)
             elif self._idle and lanes:
                 self._wake()
-            await self._handle(delivery, worker)
-            if time.monotonic() >= self._yield_at:
+            await self._handle(delivery, worker, free_at)
+            free_at = time.monotonic()
+            if free_at >= self._yield_at:
                 await asyncio.sleep(0)
-                self._yield_at = time.monotonic() + _TURN_S
+                free_at = time.monotonic()
+                self._yield_at = free_at + _TURN_S
 
     async def _rest(self) -> None:
         """Wait until there may be something to start; the last to rest is the first to be woken."""
@@ -378,7 +415,9 @@ class Engine:
             return False
         return True
 
-    async def _handle(self, delivery: Delivery, worker: _Worker) -> None:
+    async def _handle(  # noqa: C901, PLR0912  (each helper would be a call more for every record)
+        self, delivery: Delivery, worker: _Worker, begun_at: float
+    ) -> None:
         """From the handler to the record's end, its back-off, or its place in the queue again."""
         state = delivery.state
         state.running += 1
@@ -389,6 +428,8 @@ class Engine:
                     return
                 delivery.attempt += 1
                 outcome = await self._invoke(delivery)
+                if self._handler_durations is not None:
+                    self._handler_durations.observe(time.monotonic() - begun_at)
                 if not self._suspension.is_open and not isinstance(outcome, Interrupted | Cancelled):
                     self._work_succeeded(is_effect=outcome is Ended.SUCCEEDED or outcome is Ended.SKIPPED)
                 if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:

@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable
 
+from ottla.core.figures import OutboxFigures
 from ottla.core.outbox import Backlog, RelayLimits, StoredRecord
 from ottla.errors import ProducerClosed, SendFailed, Unavailable
 from ottla.ports import Outbox, OutboxSession, RecordProducer
@@ -82,6 +83,10 @@ class Relay:
     def stopped(self) -> list[str]:
         """Which records could not be sent and hold up their keys, as long as this process leads."""
         return [f"outbox record {number}: {reason}" for number, reason in self._reasons.items()]
+
+    def figures(self) -> OutboxFigures:
+        """Whether this process relays, and how many keys it could not go on with. Threads may ask."""
+        return OutboxFigures(self.is_leading, len(self._reasons))
 
     async def _run(self) -> None:
         while not self._is_stopping:

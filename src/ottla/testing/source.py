@@ -15,6 +15,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from ottla.core.figures import Histogram, SourceFigures
+from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitLedger
 from ottla.core.pacing import Pacing, Poll, Step
 from ottla.ports import Message, Progress, RecordSink, SourcePolicy, Start, Timer
@@ -49,6 +51,8 @@ class InMemorySource:
         self._is_quiet = False
         self._turn: asyncio.Handle | None = None
         self._reserve: Timer | None = None
+        self._pauses = self._rebalances = 0
+        self._commit_durations = Histogram()
 
     @property
     def is_reading(self) -> bool:
@@ -60,6 +64,19 @@ class InMemorySource:
     def is_member(self) -> bool:
         """False: joining is told by an assignment, be it empty."""
         return False
+
+    def pulse(self) -> Pulse:
+        """Always fresh: no thread of ours could stand still."""
+        return Pulse(self.name, 0.0, 1.0)
+
+    def figures(self) -> SourceFigures:
+        """As on Kafka; commits take no time here."""
+        told = self._progress.offsets
+        lags = [
+            self._log.end(partition.partition) - (told[partition].offset if partition in told else offset)
+            for partition, offset in tuple(self._next.items())
+        ]
+        return SourceFigures(sum(lags), self._pauses, self._rebalances, self._commit_durations.now())
 
     def open(self, sink: RecordSink) -> None:
         """Join the group and begin to read."""
@@ -76,6 +93,7 @@ class InMemorySource:
     def pause(self, partition: TopicPartition) -> None:
         """Read no more of `partition`."""
         if partition in self._epochs:
+            self._pauses += 1
             self._stopped.add(partition)
 
     def resume(self, partition: TopicPartition) -> None:
@@ -104,6 +122,7 @@ class InMemorySource:
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Take partitions up, each in a new epoch, where the group or `start` says."""
         self.has_joined = True
+        self._rebalances += 1
         starts = []
         for partition in partitions:
             committed = self._group.committed.get(partition)
@@ -117,6 +136,7 @@ class InMemorySource:
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
         """Give partitions up once what runs of them has ended, or the bound is over."""
+        self._rebalances += 1
         self._stopped.update(partitions)
         epochs = {partition: self._epochs[partition] for partition in partitions}
         loop = asyncio.get_running_loop()
@@ -172,7 +192,9 @@ class InMemorySource:
                 self._wake()
             case Step.WAIT:
                 self._look_again_later()
-            case Step.PAUSE | Step.EVENTS:
+            case Step.PAUSE:
+                self._pauses += 1
+            case Step.EVENTS:
                 pass  # the next snapshot tells of room
 
     def _fetch(self, readable: Sequence[TopicPartition], most: int) -> list[Message]:
@@ -212,3 +234,4 @@ class InMemorySource:
         for partition, offset in self._ledger.select(self._clock.now(), progress.finished, offsets).items():
             self._group.committed[partition] = offset
             self._ledger.acknowledged(partition, offset)
+            self._commit_durations.observe(0.0)

@@ -12,6 +12,7 @@ import ottla.core
 FILES = sorted(Path(ottla.core.__file__).parent.glob("*.py"))
 ALLOWED_IMPORTS = {
     "__future__",
+    "bisect",
     "collections",
     "dataclasses",
     "enum",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -157,3 +159,26 @@ def test_a_record_ends_once() -> None:
     with pytest.raises(KeyError):
         tracker.done(1)
     assert tracker.lowest() == 1
+
+
+def test_another_thread_can_ask_for_the_oldest_record_at_any_time() -> None:
+    tracker: OffsetTracker[int] = OffsetTracker(0)
+    told = list[int | None]()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            told.append(tracker.oldest())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for offset in range(100_000):
+        tracker.polled(offset, offset)
+        if offset >= 3:
+            tracker.done(offset - 3)
+    is_over.set()
+    looking.join()
+
+    seen = [each for each in told if each is not None]
+    assert tracker.oldest() == 99_997
+    assert seen == sorted(seen)
