@@ -58,6 +58,7 @@ def an_app(group: str) -> App:
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": os.environ["KAFKA_BOOTSTRAP_SERVERS"],
         "OTTLA_CONFIG": os.devnull,
+        "OTTLA_ADMIN_PORT": os.environ.get("OTTLA_ADMIN_PORT", ""),  # 0: what measuring costs
     }
     return App(group, settings=load_settings(environ=environment))
 

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import psycopg
 
+from tests.support.http import ask, samples
 from tests.support.pages import ROOT, blocks
 
 MOST_DISTRIBUTIONS = 15
 NOT_COUNTED = {"ottla", "pip", "setuptools"}
 _DEADLINE_S = 60.0
+_BILLED = ("ottla_listener_records_total", ("billing/orders", "succeeded"))
 _PIN = re.compile(r"^[A-Za-z0-9][\w.-]*==[^\s\\;]+", re.MULTILINE)
 
 
@@ -68,11 +70,11 @@ def distributions_of_the_core(folder: Path, wheel: Path) -> int:
 
 
 def environment_with_extras(folder: Path, wheel: Path) -> Path:
-    """`pip install "ottla[postgres,demo]"` at the locked versions; returns its bin folder."""
+    """`pip install "ottla[postgres,demo,metrics]"` at the locked versions; returns its bin folder."""
     pins = folder / "pins.txt"
     pins.write_text("\n".join(_PIN.findall((ROOT / "requirements" / "dev.txt").read_text())))
     bin_ = new_environment(folder / "extras")
-    run(*pip(bin_), f"ottla[postgres,demo] @ {wheel.as_uri()}", "-c", str(pins), cwd=folder)
+    run(*pip(bin_), f"ottla[postgres,demo,metrics] @ {wheel.as_uri()}", "-c", str(pins), cwd=folder)
     return bin_
 
 
@@ -87,7 +89,11 @@ def serve(folder: Path, bin_: Path) -> None:
     log = folder / "dev.log"
     with log.open("wb") as output:
         service = subprocess.Popen(
-            [str(bin_ / "ottla"), "dev", "billing:app"], cwd=app, env=clean, stdout=output, stderr=output
+            [str(bin_ / "ottla"), "dev", "billing:app"],
+            cwd=app,
+            env=clean | {"OTTLA_ADMIN_PORT": "0"},
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_for("assigned orders-0@0", log, service)
@@ -96,6 +102,7 @@ def serve(folder: Path, bin_: Path) -> None:
         print("wheel: " + run(str(bin_ / "ottla"), "db", "upgrade", cwd=app, env=clean | addresses).strip())
         run(str(bin_ / "python"), "place.py", cwd=app, env=clean | addresses)
         check_billed(addresses["DATABASE_URL"], log)
+        check_metrics(log)
     finally:
         service.send_signal(signal.SIGTERM)
         code = service.wait(_DEADLINE_S)
@@ -117,6 +124,19 @@ def check_billed(url: str, log: Path) -> None:
     if rows != [("o-1", 999)]:
         raise WheelFailed(f"the order was billed as {rows}")
     print("wheel: one order is billed")
+
+
+def check_metrics(log: Path) -> None:
+    """The admin endpoint counts that order."""
+    said = re.search(r"/metrics are answered on 127.0.0.1 port (\d+)", log.read_text())
+    if said is None:
+        raise WheelFailed(f"`ottla dev` never said where /metrics is:\n{log.read_text()}")
+    deadline = time.monotonic() + _DEADLINE_S
+    while (told := samples(ask(int(said[1]), "/metrics").body))[_BILLED] != 1:
+        if time.monotonic() > deadline:
+            raise WheelFailed(f"/metrics tells {told}")
+        time.sleep(0.05)
+    print("wheel: /metrics counts it")
 
 
 def wait_for(text: str, log: Path, service: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,9 @@ from ottla.assembly import Listening, Reader, Shared, destinations, listener_nam
 from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.classify import NOTHING_IS_FATAL, Fatal
 from ottla.core.dead_letters import DeadLetterTopic
+from ottla.core.figures import ListenerFigures, ServiceFigures
 from ottla.core.lanes import Order
+from ottla.core.liveness import Pulse
 from ottla.core.retry_topics import RetryTopics
 from ottla.core.start_offsets import Offsets
 from ottla.core.topology import WantedTopic, with_topics_beside
@@ -43,7 +45,8 @@ from ottla.template import KafkaTemplate
 from ottla.topics import Topic
 from ottla.transaction import Outgoing, Transaction
 
-if TYPE_CHECKING:  # SQLAlchemy is an extra and costs 0.3 s of import: only an app with a database pays it
+if TYPE_CHECKING:  # an HTTP server, and an extra that costs 0.3 s of import: only who uses them pays it
+    from ottla.admin import AdminEndpoint
     from ottla.postgres.database import Database
     from ottla.postgres.inbox import PostgresInbox
     from ottla.postgres.outbox import PostgresOutbox
@@ -106,6 +109,8 @@ class App:
         self._outbox: PostgresOutbox | None = None
         self._transactions: PostgresTransactions | None = None
         self._relay: Relay | None = None
+        self._admin_endpoint: AdminEndpoint | None = None
+        self._passage: str | None = None
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
 
@@ -245,7 +250,8 @@ class App:
         runs on: Kafka, unless a test has `ottla.testing` put something else there.
 
         Raises:
-            SettingsError: settings are missing or unsound, all of them in one error.
+            SettingsError: settings are missing or unsound, all of them in one error; or
+                the port of OTTLA_ADMIN_PORT cannot be had.
             WiringError: listeners do not fit together, all problems in one error; or the
                 app runs already, or was not stopped after a start that failed.
         """
@@ -253,8 +259,10 @@ class App:
             raise WiringError(f"app {self.name!r} is started already: stop it first, or make a second App")
         self._begin_anew()
         self._cluster = cluster = connect(self.name, self._given_settings)
+        self._passage = "is starting"
         settings = cluster.settings
         parameters = self._check_wiring(settings)
+        self._open_admin_endpoint(settings)
         self._producer = cluster.producer(f"{self.name} producer", self._fail)
         await self._producer.start()
         self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
@@ -274,12 +282,14 @@ class App:
             self._joining.append(
                 supervise(join.until_there(), name=f"{join.name} start", on_crash=self._fail)
             )
+        self._passage = None
 
     async def stop(self) -> None:
         """End within the drain bound: what was not finished then is redelivered. May be called twice."""
         if self._cluster is None:
             return
         settings = self._cluster.settings
+        self._passage = "is stopping"
         tasks = self._joining + self._tasks
         self._joining, self._tasks = [], []
         for task in tasks:
@@ -299,6 +309,9 @@ class App:
             await self._database.close()
         for pool in self._threads:
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._admin_endpoint is not None:
+            self._admin_endpoint.close()
+        self._passage = None
         self._cluster = None
 
     async def run(self, *, fail_fast: bool | None = None) -> None:
@@ -342,12 +355,17 @@ class App:
         await self.stop()
 
     def unready(self) -> dict[str, str]:
-        """Why the service is not ready: subject to reason, empty when it is."""
+        """Why the service is not ready: subject to reason, empty when it is. Threads may ask.
+
+        `/readyz` tells the same, where OTTLA_ADMIN_PORT is set.
+        """
         reasons = self._health.reasons()
-        for task in self._joining:
+        if (passage := self._passage) is not None:
+            reasons.setdefault(self.name, passage)
+        for task in tuple(self._joining):  # first: who is done with it stands among the engines
             if not task.done():
                 reasons.setdefault(task.get_name(), "is still looking for what it needs")
-        for engine, source in zip(self._engines, self._sources, strict=False):
+        for engine, source in zip(tuple(self._engines), tuple(self._sources), strict=False):
             if not (engine.has_joined or source.is_member()):
                 reasons.setdefault(engine.name, "has not joined its group yet")
         return reasons
@@ -417,6 +435,32 @@ class App:
     def has_running_threads(self) -> bool:
         """Whether `def` handlers still run after a stop: a thread cannot be ended, only its process."""
         return any(thread.is_alive() for pool in self._threads for thread in pool._threads)  # noqa: SLF001
+
+    # -- what the admin endpoint asks, on threads of its own
+
+    def _open_admin_endpoint(self, settings: Settings) -> None:
+        if settings.admin_port is None:
+            return
+        from ottla.admin import AdminEndpoint, Probes
+
+        probes = Probes(self._pulses, self.unready, self._figures)
+        endpoint = AdminEndpoint(self.name, settings.admin_host, settings.admin_port, probes)
+        endpoint.open()
+        self._admin_endpoint = endpoint
+
+    def _pulses(self) -> list[Pulse]:
+        return [source.pulse() for source in tuple(self._sources)]
+
+    def _figures(self) -> ServiceFigures:
+        relay = self._relay
+        return ServiceFigures(
+            is_ready=not self.unready(),
+            listeners=[
+                ListenerFigures(engine.name, engine.figures(), source.figures())
+                for engine, source in zip(tuple(self._engines), tuple(self._sources), strict=False)
+            ],
+            outbox=None if relay is None else relay.figures(),
+        )
 
     # -- joining the parts
 

@@ -17,6 +17,7 @@ from ottla.core.classify import Fatal, is_fatal
 from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.destinations import Destinations
 from ottla.core.detours import Road
+from ottla.core.figures import Histogram
 from ottla.core.guard import GuardState
 from ottla.core.offsets import CommitPolicy
 from ottla.core.pacing import BufferLimits
@@ -184,6 +185,7 @@ class Listening:
             clock=self._clock,
             chance=random.random,
             on_fatal=shared.on_fatal,
+            handler_durations=Histogram() if _is_observed(settings) else None,
         )
         return Reader(engine, source)
 
@@ -216,4 +218,10 @@ def _source_policy(offsets: Offsets, settings: Settings) -> SourcePolicy:
         drain_s=kafka.drain_s,
         limits=BufferLimits(records=kafka.buffered_records, bytes=kafka.buffered_mb * 1024 * 1024),
         commits=CommitPolicy(records=kafka.commit_records, interval_s=kafka.commit_interval_s),
+        is_observed=_is_observed(settings),
     )
+
+
+def _is_observed(settings: Settings) -> bool:
+    """Whether anybody can ask for what would cost something to measure."""
+    return settings.admin_port is not None

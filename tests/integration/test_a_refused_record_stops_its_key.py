@@ -6,11 +6,14 @@ also refuses what shares a batch with that one: those are tried again, and pass.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ottla import App
 from tests.conftest import NewTopic
 from tests.support.apps import read_all, running, settings_for, until
+from tests.support.http import admin_port, ask, samples
 from tests.support.kafka_server import Kafka
 from tests.support.orders import Order, drained, make_table, orders_topic, place, sent
 
@@ -22,7 +25,7 @@ async def test_its_key_waits_others_pass_and_it_goes_on_once_it_is_taken(
 ) -> None:
     topic = orders_topic(new_topic())
     make_table(migrated)
-    app = App("shop", settings=settings_for(kafka, DATABASE_URL=migrated))
+    app = App("shop", settings=settings_for(kafka, DATABASE_URL=migrated, OTTLA_ADMIN_PORT="0"))
 
     async with running(app):
         await place(app, topic, Order(customer=STUCK, number=0))
@@ -34,6 +37,7 @@ async def test_its_key_waits_others_pass_and_it_goes_on_once_it_is_taken(
         await until(lambda: read_all(kafka, topic.name)[15:], what="the others pass")
         await until(lambda: len(app.outbox_stopped()) == 1, what="one is stopped")
         stopped = app.outbox_stopped()
+        metrics = await asyncio.to_thread(ask, admin_port(app), "/metrics")
         await drained(app, but=3)
         waiting = await app.outbox()
         passed = sent(kafka, topic.name)
@@ -44,6 +48,11 @@ async def test_its_key_waits_others_pass_and_it_goes_on_once_it_is_taken(
     (said,) = stopped
     assert "max.message.bytes" in said
     assert topic.name in caplog.text
+    assert samples(metrics.body) == {
+        ("ottla_ready", ()): 1,
+        ("ottla_outbox_leading", ()): 1,
+        ("ottla_outbox_stopped_keys", ()): 1,
+    }
     assert waiting.backlog == 3
     assert passed == {STUCK: [0], **others}
     assert sent(kafka, topic.name) == {STUCK: [0, 1, 2, 3], **others}

@@ -7,6 +7,7 @@ the outside can cure stays up, unready, and joins when it is there; `--fail-fast
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ async def test_a_settings_file_that_cannot_be_parsed_exits_with_78_and_one_line(
 
     assert code == 78, output
     assert any(str(file) in line for line in complaints(output)), output
+    assert "Traceback" not in output
+
+
+async def test_an_admin_port_that_is_taken_exits_with_78_and_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        environment = noting(Kafka(NOWHERE), "orders", tmp_path / "notes", OTTLA_ADMIN_PORT=port)
+        with service(NOTING, tmp_path, environment=environment) as started:
+            code = await started.code()
+            output = started.output()
+
+    assert code == 78, output
+    assert len(complaints(output)) == 1, output
+    assert f"OTTLA_ADMIN_PORT (in TOML admin_port): {port} is taken" in complaints(output)[0]
     assert "Traceback" not in output
 
 

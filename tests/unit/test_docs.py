@@ -18,10 +18,12 @@ from pydantic_core import PydanticUndefinedType
 
 import ottla
 import ottla.errors
+from ottla.admin.metrics import METRICS
 from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.decide import Bury, Reason
 from ottla.core.destinations import Destinations
 from ottla.core.detours import REPLAY_ID_HEADER, Road, read_arrival
+from ottla.core.figures import BOUNDS_S
 from ottla.core.headers import Hop, Origin, dead_letter_headers, retry_headers
 from ottla.core.identity import event_id
 from ottla.core.retry_topics import RetryTopics
@@ -52,6 +54,7 @@ README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery
 SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
 HEADERS_PAGE = ROOT / "docs" / "reference" / "headers.md"
 FAILING = ROOT / "docs" / "howto" / "failing-records.md"
+METRICS_PAGE = ROOT / "docs" / "reference" / "metrics.md"
 NOTHING = "\N{EN DASH}"
 
 
@@ -314,6 +317,22 @@ def test_every_setting_is_on_its_page_with_variable_key_default_and_description(
     ]
 
     assert table(SETTINGS_PAGE, "## All of them") == expected
+
+
+def test_every_metric_is_on_its_page_with_type_labels_and_description() -> None:
+    expected = [
+        [metric.name, metric.kind, ", ".join(metric.labels) or NOTHING, metric.description]
+        for metric in METRICS
+    ]
+
+    assert table(METRICS_PAGE, "## All of them") == expected
+
+
+def test_the_buckets_told_are_those_that_are_counted() -> None:
+    told = re.search(r"buckets end at ([\d., ]+) and 60 seconds", METRICS_PAGE.read_text())
+
+    assert told is not None
+    assert [float(bound) for bound in told[1].split(", ")] + [60.0] == list(BOUNDS_S)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert (settings.database_url, settings.database_connections) == (None, 8)
     assert (settings.database_schema, settings.dedup_window_days) == ("ottla", 7)
     assert settings.fail_fast is False
+    assert (settings.admin_port, settings.admin_host) == (None, "127.0.0.1")
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -71,6 +72,13 @@ def test_the_file_is_the_given_one_or_the_named_one_or_ottla_toml_here(tmp_path:
     by_argument = load_settings(environ=named, file=Path("given.toml"))
 
     assert [s.kafka.bootstrap_servers[-1] for s in (here, by_name, by_argument)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost", "billing-0.billing.svc"])
+def test_addresses_and_names_are_taken_for_the_host_of_the_admin_endpoint(host: str) -> None:
+    settings = load_settings(environ=LOCAL | {"OTTLA_ADMIN_HOST": host, "OTTLA_ADMIN_PORT": "9090"})
+
+    assert (settings.admin_host, settings.admin_port) == (host, 9090)
 
 
 def test_without_brokers_the_error_says_that_there_is_no_default() -> None:
@@ -139,6 +147,13 @@ def test_all_problems_are_in_one_error_with_variable_key_and_cure(tmp_path: Path
         ("[kafka]\nsession_timeout_s = 301\n", "KAFKA_SESSION_TIMEOUT_S .*which librdkafka refuses"),
         ('database_schema = "a; drop"\n', "OTTLA|DATABASE_SCHEMA .*should match pattern"),
         ('database_url = "mysql://x"\n', "DATABASE_URL .*postgresql://user:password@host"),
+        (
+            "admin_port = 65536\n",
+            r"OTTLA_ADMIN_PORT \(in TOML admin_port\): should be less than or equal to 65535",
+        ),
+        ("admin_port = -1\n", "OTTLA_ADMIN_PORT .*should be greater than or equal to 0"),
+        ('admin_host = "0.0.0.0:9090"\n', "OTTLA_ADMIN_HOST .*without a port"),
+        ('admin_host = ""\n', "OTTLA_ADMIN_HOST .*write an address or a name"),
     ],
 )
 def test_a_slip_in_the_file_is_named_with_its_cure(tmp_path: Path, text: str, why: str) -> None:

@@ -127,6 +127,13 @@ class Settings(BaseModel):
     fail_fast: bool = Field(
         default=False, description="exit instead of waiting when broker, topic or database is not there"
     )
+    admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        default=None,
+        description="port of /livez, /readyz and /metrics, which are off unless set; 0 for a free one",
+    )
+    admin_host: str = Field(
+        default="127.0.0.1", description="address that this port is opened on; 0.0.0.0 in a container"
+    )
 
     def topic_name(self, declared: str) -> str:
         """What the topic declared as `declared` is called on this cluster."""

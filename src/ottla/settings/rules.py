@@ -19,6 +19,7 @@ Finding = tuple[tuple[SettingPath, ...], str]
 """The settings that a problem is about, the one to edit first, and what is wrong."""
 
 _SERVER = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<host>[^\s:/\[\],@]+))(?::(?P<port>\d{1,5}))?")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _MAX_PORT = 65_535
 
 
@@ -30,6 +31,7 @@ def findings(settings: Settings, given: Collection[SettingPath]) -> Iterator[Fin
     yield from _times(settings.kafka)
     yield from _topics(settings)
     yield from _database(settings)
+    yield from _admin(settings)
     yield from _raw(settings.kafka)
 
 
@@ -131,6 +133,16 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         text = "no URL of a PostgreSQL database; write postgresql://user:password@host:5432/name"
         yield (("database_url",),), text
+
+
+def _admin(settings: Settings) -> Iterator[Finding]:
+    host = settings.admin_host
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not _NAME.fullmatch(host):
+            text = f"{host!r} is no address to open a port on; write an address or a name, without a port"
+            yield (("admin_host",),), text
 
 
 def _raw(kafka: KafkaSettings) -> Iterator[Finding]:

@@ -1,0 +1,51 @@
+"""Asks the admin endpoint of a service as a probe does: one request, one connection."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection
+from typing import Any, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ottla.app import App
+
+
+class Reply(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: str
+    headers: dict[str, str]
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(port: int, path: str, method: str = "GET") -> Reply:
+    """Blocks until the answer is there; on an event loop that the service shares use a thread."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return Reply(response.status, response.read().decode(), dict(response.getheaders()))
+    finally:
+        connection.close()
+
+
+def admin_port(app: App) -> int:
+    """The port of a running app's endpoint."""
+    assert app._admin_endpoint is not None
+    return app._admin_endpoint.port
+
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def samples(text: str) -> Samples:
+    """Every sample by its name and the values of its labels, as Prometheus would read them."""
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
