@@ -82,6 +82,7 @@ class Listening:
         self._destinations = destinations(spec, cluster.settings, group)
         self._clock = cluster.clock or LoopClock(asyncio.get_running_loop())
         self._partitions: dict[str, int] = {}
+        self._engines: list[Engine] = []
         call = Call(
             spec.function,
             is_async=spec.is_async,
@@ -186,7 +187,9 @@ class Listening:
             chance=random.random,
             on_fatal=shared.on_fatal,
             handler_durations=Histogram() if _is_observed(settings) else None,
+            succeeded_beside=lambda: sum(each.succeeded() for each in self._engines if each is not engine),
         )
+        self._engines.append(engine)
         return Reader(engine, source)
 
 

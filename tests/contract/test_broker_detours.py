@@ -228,6 +228,48 @@ class DetourContract:
         assert reasons == {}
         assert len(tried) == 20
 
+    async def test_what_the_guard_holds_back_is_tried_again_while_nothing_else_comes(
+        self, harness: Harness, topic: Topic[str], group: str
+    ) -> None:
+        app, is_mended, tried = harness.app(group), False, list[str]()
+
+        @app.listener(topic, retry=Never(), dead_letter=DeadLetterTopic(guard=Guard(run=2)))
+        async def handle(value: str) -> None:
+            tried.append(value)
+            if not is_mended:
+                raise ValueError(value)
+
+        await harness.produce(topic.name, [("k", "1"), ("k", "2"), ("k", "held back")])
+        async with harness.running(app):
+            await harness.until(lambda: tried.count("held back") == 4, "it is tried again and again")
+            is_mended = True
+            await harness.until_committed(group, topic.name, 3)
+            reasons = app.unready()
+
+        assert reasons == {}
+        assert [letter.value for letter in await harness.read(dead_letters_of(topic, group))] == [b"1", b"2"]
+
+    async def test_poison_at_the_end_of_its_retry_topics_does_not_stop_a_listener_that_works(
+        self, harness: Harness, topic: Topic[str], group: str
+    ) -> None:
+        app = harness.app(group)
+        await with_topics(harness, topic, group, "-retry")
+        retry = RetryTopics(attempts=2, first_s=0.1)
+
+        @app.listener(topic, retry=retry, dead_letter=DeadLetterTopic(guard=Guard(run=2)))
+        async def handle(value: str) -> None:
+            if value == "poison":
+                raise ValueError(value)
+
+        async with harness.running(app):
+            for number in range(1, 6):
+                await harness.produce(topic.name, [("k", "healthy")] * 9 + [("k", "poison")])
+                await harness.until_committed(f"{group}-retry", f"{topic.name}-{group}-retry", number)
+            reasons = app.unready()
+
+        assert reasons == {}
+        assert len(await harness.read(dead_letters_of(topic, group))) == 5
+
 
 def replayed(headers: Headers) -> list[tuple[str, bytes | None]]:
     return [*headers, ("ottla-replay-id", b"r-1")]

@@ -6,6 +6,8 @@ Rules of this file:
   letters are counted, and there is an end to them: in a row, and among the records that ended last.
 - Once it is reached no dead letter goes before a record has succeeded. The records wait, uncommitted.
 - One success is enough: then the handler works again, and all is counted anew.
+- A success counts by whichever of the listener's topics it came: the last retry topic has hardly
+  any record that succeeds, and would stop a listener that works.
 - A record that ends well costs nothing here: whoever asks tells how many there were, ever.
 
 Source: Sentry arroyo `DlqLimit` (`max_invalid_ratio`, `max_consecutive_count`).
@@ -49,7 +51,7 @@ class Guard:
 
 
 class GuardState:
-    """Counts one listener's records as they end. Not for several threads."""
+    """Counts a listener's dead letters by one topic, and successes by all. Not for several threads."""
 
     __slots__ = (
         "_buried",
@@ -99,6 +101,10 @@ class GuardState:
         self._run_at = self._ended
         self._buried.append(self._ended)
         return True
+
+    def is_over(self, succeeded: int) -> bool:
+        """Whether it is tripped, and a record has succeeded since: time to `lift` it."""
+        return self.is_tripped and succeeded > self._succeeded
 
     def lift(self, succeeded: int) -> None:
         """A record has ended well while it was tripped: one of these, all told."""

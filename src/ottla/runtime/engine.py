@@ -119,6 +119,7 @@ class Engine:
         chance: Callable[[], float],
         on_fatal: Callable[[BaseException], None],
         handler_durations: Histogram | None = None,
+        succeeded_beside: Callable[[], int] = lambda: 0,
     ) -> None:
         self.name = name
         self._policy = policy
@@ -131,6 +132,7 @@ class Engine:
         self._chance = chance
         self._on_fatal = on_fatal
         self._handler_durations = handler_durations  # None: nobody asks for them
+        self._succeeded_beside = succeeded_beside  # by the listener's other topics
         self._states: dict[tuple[str, int], PartitionState] = {}
         self._slots: dict[TopicPartition, int] = {}
         self._lanes: Lanes[Delivery] = Lanes()
@@ -192,7 +194,7 @@ class Engine:
     def counts(self) -> Counts:
         """How records ended. Successes are told by the rest, so that they cost nothing to count."""
         return Counts(
-            self._succeeded() - self._skipped,
+            self.succeeded() - self._skipped,
             self._duplicates,
             self._skipped + self._foreign,
             self._dead_lettered,
@@ -643,7 +645,10 @@ class Engine:
             self._clock.call_later(wait_s, self._let_probe)
 
     def _let_probe(self) -> None:
-        if self._held_back and self._is_turn_of_held_back:
+        if self._guard.is_over(self._succeeded_anywhere()):
+            self._work_succeeded(is_effect=True)
+            return
+        if self._held_back and (self._is_turn_of_held_back or not self._lanes):
             self._lanes.again(self._held_back.popleft())
         self._is_turn_of_held_back = not self._is_turn_of_held_back
         self._suspension.probe_due()
@@ -662,14 +667,17 @@ class Engine:
 
     # -- the flood guard
 
-    def _succeeded(self) -> int:
-        """Of how many records the handler has returned, ever."""
+    def succeeded(self) -> int:
+        """Of how many records of this topic the handler has returned, ever."""
         others = self._dead_lettered + self._forwarded + self._duplicates + self._foreign
         return self._finished - others
 
+    def _succeeded_anywhere(self) -> int:
+        return self.succeeded() + self._succeeded_beside()
+
     def _may_bury(self) -> bool:
         """Whether one more dead letter may go; if not, nothing starts but probes."""
-        if self._guard.may_bury(self._succeeded()):
+        if self._guard.may_bury(self._succeeded_anywhere()):
             return True
         if self._suspension.is_open:
             self._is_turn_of_held_back = True
@@ -686,7 +694,7 @@ class Engine:
             self._held_back.append(delivery)
 
     def _lift_guard(self) -> None:
-        self._guard.lift(self._succeeded())
+        self._guard.lift(self._succeeded_anywhere())
         self._health.ready(f"{self.name} guard")
         for delivery in reversed(self._held_back):
             self._lanes.again(delivery)

@@ -181,3 +181,15 @@ def test_every_value_out_of_its_range_is_told_at_once() -> None:
     assert str(caught.value) == (
         "Guard: run=0 must be at least 1; ratio=2 must be above 0 and at most 1; over=0 must be at least 1"
     )
+
+
+def test_a_success_beside_it_is_seen_when_it_is_asked_for() -> None:
+    guard = GuardState(Guard(run=1))
+
+    before_it_trips = guard.is_over(1)
+    answers = [guard.may_bury(3), guard.may_bury(3)]
+
+    assert not before_it_trips
+    assert answers == [True, False]
+    assert not guard.is_over(3)
+    assert guard.is_over(4)
