@@ -17,8 +17,10 @@ from contextlib import ExitStack
 
 from ottla.errors import SendFailed, Unavailable
 from tests.interop.checks import CHECKS
-from tests.interop.world import PARTITIONS, TOPICS, Spring, World, both_sides
+from tests.interop.spring_side import Spring
+from tests.interop.world import PARTITIONS, TOPICS, World, both_sides
 from tests.support.kafka_server import KafkaServer
+from tests.support.spring_records import captured, differing
 
 _CHECK_S = 30.0
 _WHOLE_S = 210.0
@@ -50,6 +52,20 @@ class Report:
             self.passed += 1
             print(f"interop: ok {what}", flush=True)
 
+    def compare_headers(self, world: World, *, is_whole: bool) -> None:
+        """Whether what Spring wrote, then and in this run, is written by us with the same bytes."""
+        fresh = world.failed_by_spring()
+        records = [
+            *(record.headers for record in captured().values()),
+            *(headers for written in fresh.values() for headers in written),
+        ]
+        differ = differing(records)
+        print(f"records: {len(records)}, {differ} differ", flush=True)
+        if differ:
+            self.fail("what Spring writes is written by us with the same bytes", f"{differ} records differ")
+        if is_whole and (unused := [topic for topic, written in fresh.items() if not written]):
+            self.fail("every topic of Spring's has its records compared", f"there is none on {unused}")
+
     def fail(self, what: str, why: str) -> None:
         """Print why, and the end of what the Spring side has said."""
         self.failed += 1
@@ -69,6 +85,7 @@ async def _run(checks: list[Callable[[World], Awaitable[None]]], exits: ExitStac
         async with both_sides(kafka, spring) as world:
             for check in checks:
                 await report.run(check, world)
+            report.compare_headers(world, is_whole=checks == CHECKS)
     except (AssertionError, Unavailable) as error:
         report.fail("both sides are ready", str(error))
     return report

@@ -8,28 +8,53 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from ottla.core.headers import Hop, Origin, retry_headers
-from ottla.core.provenance import Provenance, RetryState, read_provenance, read_retry
-from ottla.core.spring_headers import ATTEMPTS_HEADER, BIG_INTEGER, DUE_HEADER, FIRST_SEEN_HEADER, Family
-from ottla.records import Headers, Record
-from tests.interop.world import PARTITIONS, RETRY_1, RETRY_2, SPRINGS_PAY_DLT, BadQuantity, Order, Seen, World
-from tests.support.apps import committed, read_all, until
+from ottla.core.provenance import Provenance, read_provenance
+from ottla.core.retry_topics import RetryTopics
+from ottla.core.spring_headers import Family
+from ottla.core.topology import Naming, ParsedTopic, TopicKind, dead_letter_topic, parse_topic, retry_topic
+from tests.interop import handover_checks, retry_checks
+from tests.interop.expect import ILLEGAL_STATE, LISTENER_FAILED, equal
+from tests.interop.world import PARTITIONS, Order, World
 
-_LISTENER_FAILED = "org.springframework.kafka.listener.ListenerExecutionFailedException"
-_ILLEGAL_STATE = "java.lang.IllegalStateException"
 _UNDECODABLE = b'{"id": "x", \xff\x00 no JSON'
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _KEYS = [
     *(f"customer-{number}" for number in range(190)),
     *("", "a", "A", " ", "grün", "日本", "😀", "0", "-1", "k" * 1_000),
 ]
-_LATE_MS = 10_000
-"""Spring is never early, and late at most by this; it promises less."""
+_NAMED = [
+    ("sk.orders-dlt", ParsedTopic("sk.orders", TopicKind.DEAD_LETTER, "-dlt")),
+    ("named.old.DLT", ParsedTopic("named.old", TopicKind.DEAD_LETTER, ".DLT")),
+    ("named.plain", ParsedTopic("named.plain", TopicKind.MAIN, "")),
+    ("named.plain-retry", ParsedTopic("named.plain", TopicKind.RETRY, "-retry")),
+    ("named.plain-dlt", ParsedTopic("named.plain", TopicKind.DEAD_LETTER, "-dlt")),
+    ("named.delay", ParsedTopic("named.delay", TopicKind.MAIN, "")),
+    ("named.delay-retry-1000", ParsedTopic("named.delay", TopicKind.RETRY, "-retry-1000")),
+    ("named.delay-retry-2000", ParsedTopic("named.delay", TopicKind.RETRY, "-retry-2000")),
+    ("named.delay-retry-4000", ParsedTopic("named.delay", TopicKind.RETRY, "-retry-4000")),
+    ("named.delay-dlt", ParsedTopic("named.delay", TopicKind.DEAD_LETTER, "-dlt")),
+    ("named.index", ParsedTopic("named.index", TopicKind.MAIN, "")),
+    ("named.index-retry-0", ParsedTopic("named.index", TopicKind.RETRY, "-retry-0")),
+    ("named.index-retry-1", ParsedTopic("named.index", TopicKind.RETRY, "-retry-1")),
+    ("named.index-dlt", ParsedTopic("named.index", TopicKind.DEAD_LETTER, "-dlt")),
+    ("named.both", ParsedTopic("named.both", TopicKind.MAIN, "")),
+    ("named.both-retry-1000", ParsedTopic("named.both", TopicKind.RETRY, "-retry-1000")),
+    ("named.both-retry-2000-0", ParsedTopic("named.both", TopicKind.RETRY, "-retry-2000-0")),
+    ("named.both-retry-2000-1", ParsedTopic("named.both", TopicKind.RETRY, "-retry-2000-1")),
+    ("named.both-retry-2000-2", ParsedTopic("named.both", TopicKind.RETRY, "-retry-2000-2")),
+    ("named.both-dlt", ParsedTopic("named.both", TopicKind.DEAD_LETTER, "-dlt")),
+]
+"""All of `named.` but `.DLT`, which Spring Kafka wrote before 3.3, the Spring side makes itself."""
+_SAME_NAMES = {
+    "named.plain": RetryTopics(),
+    "named.delay": RetryTopics(attempts=4, factor=2.0),
+    "named.index": RetryTopics(attempts=3, factor=2.0, suffix="index"),
+}
+"""What has the same topics with us; we have none that share a delay."""
 
 
 async def check_a_dead_letter_of_spring_tells_where_it_was_and_why(world: World) -> None:
@@ -41,12 +66,12 @@ async def check_a_dead_letter_of_spring_tells_where_it_was_and_why(world: World)
     letter = await world.record("sk.orders-dlt", b"spring-dead")
 
     assert len(await world.seen("sk-orders", "spring-dead", 3)) == 3, "it was not delivered three times"
-    _equal(letter.partition, sent.partition, "the partition of the dead letter")
-    _equal(Order.model_validate_json(letter.value or b""), order, "its value")
-    _equal(letter.headers.last("bytes"), b"\xff\x00", "a header of the record's own")
+    equal(letter.partition, sent.partition, "the partition of the dead letter")
+    equal(Order.model_validate_json(letter.value or b""), order, "its value")
+    equal(letter.headers.last("bytes"), b"\xff\x00", "a header of the record's own")
     found = read_provenance(letter.headers)
     assert found is not None, "it tells of no failure"
-    _equal(
+    equal(
         replace(found, message=None, stack=None),
         Provenance(
             Family.DEAD_LETTER,
@@ -56,13 +81,13 @@ async def check_a_dead_letter_of_spring_tells_where_it_was_and_why(world: World)
             timestamp_ms=sent.timestamp_ms,
             timestamp_type="CreateTime",
             group="sk-orders",
-            exception=_LISTENER_FAILED,
-            cause=_ILLEGAL_STATE,
+            exception=LISTENER_FAILED,
+            cause=ILLEGAL_STATE,
         ),
         "where it was",
     )
     assert (found.message or "").endswith("; bad qty"), f"the message is {found.message!r}"
-    assert (found.stack or "").startswith(_LISTENER_FAILED), f"the stack is {found.stack!r}"
+    assert (found.stack or "").startswith(LISTENER_FAILED), f"the stack is {found.stack!r}"
 
 
 async def check_spring_reads_our_dead_letter_by_typed_parameters(world: World) -> None:
@@ -70,9 +95,9 @@ async def check_spring_reads_our_dead_letter_by_typed_parameters(world: World) -
 
     seen = (await world.seen("py-orders-dlt", "our-dead"))[0]
 
-    _equal(json.loads(b64decode(seen.value)), {"id": "bad", "qty": -1}, "its value")
-    _equal(seen.headers["kafka_receivedPartitionId"].value, sent.partition, "the dead letter's partition")
-    _equal(
+    equal(json.loads(b64decode(seen.value)), {"id": "bad", "qty": -1}, "its value")
+    equal(seen.headers["kafka_receivedPartitionId"].value, sent.partition, "the dead letter's partition")
+    equal(
         seen.typed,
         {
             "topic": "py.orders",
@@ -92,10 +117,10 @@ async def check_spring_reads_our_dead_letter_by_typed_parameters(world: World) -
 async def check_a_type_token_of_spring_does_not_disturb_us(world: World) -> None:
     await world.spring_sends("TYPED", "py.orders", Order(id="typed", qty=3), key="token-in")
 
-    order, record = await world.handles(b"token-in")
+    order, record = await world.handles("token-in")
 
-    _equal(order, Order(id="typed", qty=3), "the event")
-    _equal(record.headers.text("__TypeId__"), "order", "the token")
+    equal(order, Order(id="typed", qty=3), "the event")
+    equal(record.headers.text("__TypeId__"), "order", "the token")
 
 
 async def check_spring_decodes_by_our_type_token(world: World) -> None:
@@ -104,7 +129,7 @@ async def check_spring_decodes_by_our_type_token(world: World) -> None:
 
     seen = (await world.seen("sk-orders", "token-out"))[0]
 
-    _equal(seen.value, {"id": "token", "qty": 4}, "the order")
+    equal(seen.value, {"id": "token", "qty": 4}, "the order")
 
 
 async def check_header_types_of_spring_do_not_disturb_us(world: World) -> None:
@@ -116,12 +141,12 @@ async def check_header_types_of_spring_do_not_disturb_us(world: World) -> None:
         headers={"note": "grün", "count": 7},
     )
 
-    order, record = await world.handles(b"header-types")
+    order, record = await world.handles("header-types")
 
-    _equal(order, Order(id="message", qty=5), "the event")
-    _equal(record.headers.text("note"), "grün", "a header of text")
-    _equal(record.headers.last("count"), b"7", "a header of a number, which is JSON")
-    _equal(
+    equal(order, Order(id="message", qty=5), "the event")
+    equal(record.headers.text("note"), "grün", "a header of text")
+    equal(record.headers.last("count"), b"7", "a header of a number, which is JSON")
+    equal(
         json.loads(record.headers.last("spring_json_header_types") or b"null"),
         {"note": "java.lang.String", "count": "java.lang.Integer"},
         "the types of the headers",
@@ -135,23 +160,29 @@ async def check_both_sides_put_200_keys_on_the_same_partitions(world: World) -> 
 
     theirs = {record.key: record.partition for record in await world.records("keys.java", len(_KEYS))}
 
-    _equal(len(theirs), 200, "how many keys Java has sent")
+    equal(len(theirs), 200, "how many keys Java has sent")
     astray = [
         key for key, sent in zip(_KEYS, ours, strict=True) if theirs.get(key.encode()) != sent.partition
     ]
     assert not astray, f"{len(astray)} keys lie elsewhere, such as {astray[0]!r}"
-    _equal(set(theirs.values()), set(range(PARTITIONS)), "the partitions in use")
+    equal(set(theirs.values()), set(range(PARTITIONS)), "the partitions in use")
 
 
 async def check_traceparent_stays_on_every_dead_letter_and_retry(world: World) -> None:
-    trace = {"traceparent": _TRACE}
-    await world.send("py.orders", Order(id="bad", qty=-1), key="trace", headers=trace)
-    await world.send("sk.orders", Order(id="bad", qty=-1), key="trace", headers=trace)
-    await world.send("sk.pay", Order(id="fail2-trace", qty=1), key="trace", headers=trace)
+    bad, failing = Order(id="bad", qty=-1), Order(id="fail-trace", qty=1)
+    passed = {
+        "py.orders": (bad, ("-dlt",)),
+        "sk.orders": (bad, ("-dlt",)),
+        "py.retries": (failing, ("-retry-200", "-retry-400", "-dlt")),
+        "sk.pay": (failing, ("-retry-1000", "-retry-2000", "-dlt")),
+    }
+    for topic, (order, _) in passed.items():
+        await world.send(topic, order, key="trace", headers={"traceparent": _TRACE})
 
-    for topic in ("py.orders-dlt", "sk.orders-dlt", RETRY_1, RETRY_2):
-        record = await world.record(topic, b"trace")
-        _equal(record.headers.all("traceparent"), (_TRACE.encode(),), f"traceparent on {topic}")
+    for topic, (_, suffixes) in passed.items():
+        for suffix in suffixes:
+            record = await world.record(f"{topic}{suffix}", b"trace")
+            equal(record.headers.all("traceparent"), (_TRACE.encode(),), f"traceparent on {record.topic}")
 
 
 async def check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_ours(world: World) -> None:
@@ -162,10 +193,10 @@ async def check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_ours(worl
     letter = await world.record("py.orders-dlt", key)
     of_java = await world.record("py.orders-dlt", b"undecodable-by-java")
 
-    _equal(letter.value, _UNDECODABLE, "the value")
-    _equal(letter.headers[:2], (("bytes", b"\x80"), ("null", None)), "the record's own headers")
-    _equal(letter.headers.text("ottla-dead-letter-reason"), "undecodable", "the reason")
-    _equal(of_java.value, _UNDECODABLE, "the value that Java has sent")
+    equal(letter.value, _UNDECODABLE, "the value")
+    equal(letter.headers[:2], (("bytes", b"\x80"), ("null", None)), "the record's own headers")
+    equal(letter.headers.text("ottla-dead-letter-reason"), "undecodable", "the reason")
+    equal(of_java.value, _UNDECODABLE, "the value that Java has sent")
 
 
 async def check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_spring(world: World) -> None:
@@ -176,113 +207,23 @@ async def check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_spring(wo
     failure = "org.springframework.kafka.support.serializer.DeserializationException"
     found = read_provenance(letter.headers)
     assert found is not None, "it tells of no failure"
-    _equal(letter.value, _UNDECODABLE, "the value")
-    _equal((found.offset, found.group), (sent.offset, "sk-orders"), "its offset and group")
-    _equal((found.exception, found.cause), (failure, failure), "exception and cause")
+    equal(letter.value, _UNDECODABLE, "the value")
+    equal((found.offset, found.group), (sent.offset, "sk-orders"), "its offset and group")
+    equal((found.exception, found.cause), (failure, failure), "exception and cause")
 
 
-async def check_retry_topics_of_spring_tell_attempt_due_time_and_origin(world: World) -> None:
-    sent = await world.send("sk.pay", Order(id="fail-always", qty=1), key="retries", partition=1)
+async def check_topics_that_spring_has_named_are_taken_apart_and_named_by_us(world: World) -> None:
+    await asyncio.to_thread(world.kafka.create_topic, "named.old.DLT")
 
-    records = [await world.record(topic, b"retries") for topic in (RETRY_1, RETRY_2, SPRINGS_PAY_DLT)]
-    calls = await world.seen("sk-pay", "retries", 3)
-    await world.seen("sk-pay-dlt", "retries")
+    there = await asyncio.to_thread(world.topics)
 
-    _equal([call.typed["attempt"] for call in calls], [1, 2, 3], "the attempts that were made")
-    origin = Provenance(
-        Family.RETRY_TOPIC,
-        topic="sk.pay",
-        partition=sent.partition,
-        offset=sent.offset,
-        timestamp_ms=sent.timestamp_ms,
-        timestamp_type="CreateTime",
-        group="sk-pay",
-        exception=_LISTENER_FAILED,
-        cause=_ILLEGAL_STATE,
-        message="Listener failed; no funds",
-    )
-    # The origin stays that of the first topic; what tells of retries is added at every hop.
-    for hop, (record, delay_ms) in enumerate(zip(records, (1_000, 2_000, 0), strict=True)):
-        where = f"on {record.topic}"
-        found = read_provenance(record.headers)
-        assert found is not None, f"no failure is told {where}"
-        _equal(record.partition, sent.partition, f"the partition {where}")
-        _equal(replace(found, stack=None), origin, f"the origin {where}")
-        attempts = tuple(number.to_bytes(4, "big") for number in range(2, hop + 3))
-        _equal(record.headers.all(ATTEMPTS_HEADER), attempts, f"attempts {where}")
-        _equal(_retry(record).first_seen_ms, sent.timestamp_ms, f"the first timestamp {where}")
-        failed_ms = _due_ms(record) - delay_ms
-        assert calls[hop].at_ms <= failed_ms <= (record.timestamp_ms or 0), f"due time {where}: {failed_ms}"
-        for name in (DUE_HEADER, FIRST_SEEN_HEADER):
-            raw = record.headers.last(name) or b""
-            _equal(raw, BIG_INTEGER.encode(int.from_bytes(raw, "big")), f"the bytes of {name} {where}")
-    for record, call in zip(records[:2], calls[1:], strict=True):
-        _in_time(call, _due_ms(record))
-
-
-async def check_a_retry_of_spring_that_succeeds_leaves_no_dead_letter(world: World) -> None:
-    await world.send("sk.pay", Order(id="fail2-recovers", qty=1), key="recovers")
-
-    calls = await world.seen("sk-pay", "recovers", 3)
-    last = await world.record(RETRY_2, b"recovers")
-
-    async def is_committed() -> bool:
-        offsets = await asyncio.to_thread(committed, world.kafka, "sk-pay-retry-2000", RETRY_2)
-        return offsets.get(last.partition, 0) > last.offset
-
-    await until(is_committed, what="Spring commits the last attempt", within_s=10)  # after a dead letter
-    letters = await asyncio.to_thread(read_all, world.kafka, SPRINGS_PAY_DLT)
-    _equal([call.typed["attempt"] for call in calls], [1, 2, 3], "the attempts that were made")
-    _equal([letter.key() for letter in letters if letter.key() == b"recovers"], [], "dead letters")
-
-
-async def check_spring_keeps_the_due_time_of_a_retry_that_we_write(world: World) -> None:
-    """It takes over in the middle: attempt 2 is the one that we wrote, 3 its own; the origin stays."""
-    now_ms = int(time.time() * 1_000)
-    origin = Origin("sk.pay", 2, 4_711, now_ms, 1, "sk-pay")
-    hop = Hop(attempt=2, first_seen_ms=now_ms, due_ms=now_ms + 1_500)
-    headers = retry_headers(Headers(), origin, BadQuantity("as if"), hop)
-    order = Order(id="fail-taken-over", qty=1)
-    await world.send(RETRY_1, order, key="taken-over", headers=dict(headers), partition=2)
-
-    call = (await world.seen("sk-pay", "taken-over"))[0]
-    record = await world.record(RETRY_2, b"taken-over")
-
-    _equal(call.typed["attempt"], 2, "the attempt that was made")
-    _in_time(call, hop.due_ms)
-    _equal(
-        _retry(record),
-        RetryState(attempt=3, first_seen_ms=now_ms, due_ms=_due_ms(record)),
-        "the next attempt",
-    )
-    found = read_provenance(record.headers)
-    assert found is not None, "the next record tells of no failure"
-    _equal(
-        (found.topic, found.partition, found.offset, found.timestamp_ms, found.group, found.cause),
-        ("sk.pay", 2, 4_711, now_ms, "sk-pay", _ILLEGAL_STATE),
-        "the origin, which is ours, and the failure, which is Spring's",
-    )
-    _equal(record.headers.all("kafka_exception-fqcn"), (_LISTENER_FAILED.encode(),), "the failures told")
-
-
-def _retry(record: Record) -> RetryState:
-    assert record.timestamp_ms is not None, f"{record.topic} keeps no timestamps"
-    return read_retry(record.headers, now_ms=record.timestamp_ms)
-
-
-def _due_ms(record: Record) -> int:
-    due_ms = _retry(record).due_ms
-    assert due_ms is not None, f"the record on {record.topic} has no due time"
-    return due_ms
-
-
-def _in_time(call: Seen, due_ms: int) -> None:
-    late_ms = call.at_ms - due_ms
-    assert 0 <= late_ms < _LATE_MS, f"attempt {call.typed['attempt']} was made {late_ms} ms after its time"
-
-
-def _equal(found: object, wanted: object, what: str) -> None:
-    assert found == wanted, f"{what}: {found!r}, not {wanted!r}"
+    wanted = dict(_NAMED)
+    equal({name for name in there if name.startswith("named.")} - wanted.keys(), set(), "unknown topics")
+    equal({name: parse_topic(name) for name in there if name in wanted}, wanted, "the topics taken apart")
+    for base, retry in _SAME_NAMES.items():
+        ours = {base, dead_letter_topic(base, "g", Naming.SPRING)}
+        ours |= {retry_topic(base, "g", stage.suffix, Naming.SPRING) for stage in retry.stages}
+        equal(ours, {name for name in there if name.startswith(base)}, f"our names for {base}")
 
 
 CHECKS: list[Callable[[World], Awaitable[None]]] = [
@@ -295,7 +236,7 @@ CHECKS: list[Callable[[World], Awaitable[None]]] = [
     check_traceparent_stays_on_every_dead_letter_and_retry,
     check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_ours,
     check_undecodable_bytes_stay_as_they_are_on_a_dead_letter_of_spring,
-    check_retry_topics_of_spring_tell_attempt_due_time_and_origin,
-    check_a_retry_of_spring_that_succeeds_leaves_no_dead_letter,
-    check_spring_keeps_the_due_time_of_a_retry_that_we_write,
+    check_topics_that_spring_has_named_are_taken_apart_and_named_by_us,
+    *retry_checks.CHECKS,
+    *handover_checks.CHECKS,
 ]

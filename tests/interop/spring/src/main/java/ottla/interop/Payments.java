@@ -21,7 +21,6 @@ class Payments {
         this.seen = seen;
     }
 
-    /** Ids that begin with `fail2` fail twice, others that begin with `fail` always. */
     @RetryableTopic(
             attempts = "3",
             backOff = @BackOff(delay = 1000, multiplier = 2),
@@ -33,7 +32,7 @@ class Payments {
             @Header(name = RetryTopicHeaders.DEFAULT_HEADER_ATTEMPTS, required = false) Integer attempts) {
         int attempt = attempts == null ? 1 : attempts;
         seen.tell("sk-pay", order, headers, Map.of("attempt", attempt));
-        if (order.id().startsWith("fail2") ? attempt <= 2 : order.id().startsWith("fail")) {
+        if (order.failsAt(attempt)) {
             throw new IllegalStateException("no funds");
         }
     }
