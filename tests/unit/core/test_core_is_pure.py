@@ -18,6 +18,7 @@ ALLOWED_IMPORTS = {
     "enum",
     "hashlib",
     "itertools",
+    "json",
     "zlib",
     "math",
     "ottla",
