@@ -91,7 +91,7 @@ def test_help_names_the_commands(tmp_path: Path) -> None:
     done = ottla(tmp_path, "--help")
 
     assert done.returncode == 0
-    assert {"run", "dev", "config", "db", "topics"} <= set(done.stdout.split())
+    assert {"run", "dev", "config", "db", "topics", "dlt"} <= set(done.stdout.split())
 
 
 WISHFUL = """

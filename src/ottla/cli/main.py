@@ -11,6 +11,7 @@ import typer
 from ottla.cli.config import config
 from ottla.cli.db import app as db
 from ottla.cli.dev import dev
+from ottla.cli.dlt import list_letters, show
 from ottla.cli.run import CONFIGURATION_EXIT, run
 from ottla.cli.topics import app as topics
 from ottla.errors import ConfigurationError, OttlaError, SettingsError
@@ -26,6 +27,10 @@ app = typer.Typer(
 app.command()(run)
 app.command()(dev)
 app.command()(config)
+dlt = typer.Typer(no_args_is_help=True)
+dlt.command("list")(list_letters)
+dlt.command()(show)
+app.add_typer(dlt, name="dlt", help="Dead letters: look at them, replay them, give them up.")
 app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
 app.add_typer(topics, name="topics", help="The topics that an app needs on the cluster.")
 

@@ -72,6 +72,11 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """To be given up for good: to be noted, that is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """Nothing is to be done: it was sent or given up before."""
 
@@ -85,7 +90,7 @@ class Refused:
     why: str
 
 
-Verdict = Send | Skipped | Refused
+Verdict = Send | Discard | Skipped | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +132,18 @@ def judge(letter: Letter, entry: Entry | None, topics: Mapping[str, int], reques
     return Send(target, interrupted.replay_id if interrupted else None, is_again=entry is not None)
 
 
+def judge_discard(entry: Entry | None) -> Discard | Skipped:
+    """What becomes of a letter that somebody gives up: what was sent has ended already."""
+    if entry is None or entry.state is State.SENDING:
+        return Discard()
+    return Skipped(entry.state)
+
+
 def choose_target(letter: Letter, topics: Mapping[str, int], request: ReplayRequest) -> Target | Refused:
     """Where `letter` goes, whether or not it should."""
     if request.to is not None:
+        if request.to not in topics:
+            return Refused(f"there is no topic {request.to!r}, which --to names; create it first")
         way = Way.RETRY if parse_topic(request.to).kind is TopicKind.RETRY else Way.GIVEN
         return Target(request.to, way)
     told = letter.told

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -88,6 +88,20 @@ class KafkaAdmin:
         """Whether `topic` is there and may be seen; never creates it. Raises when no broker answers."""
         return await self._in_thread(lambda given_up: topic in self._counts(self._client(), given_up))
 
+    async def topics(self) -> dict[str, int]:
+        """How many partitions every topic has that this user may see.
+
+        Raises `AuthenticationFailed`, or `BrokerUnavailable` after the time-out.
+        """
+        return await self._in_thread(lambda given_up: self._counts(self._client(), given_up))
+
+    async def groups_reading(self, topic: str) -> list[str]:
+        """The consumer groups that have an offset of `topic`, or a member that reads it; sorted.
+
+        Only those that this user may see. Raises an `Unavailable` when the cluster does not answer.
+        """
+        return await self._in_thread(partial(self._groups_reading, topic))
+
     async def largest_batch(self, topic: str) -> int | None:
         """The `max.message.bytes` of `topic`; None where the cluster does not tell us.
 
@@ -155,6 +169,27 @@ class KafkaAdmin:
             return int(answer.result()["max.message.bytes"].value)
         except (KafkaException, KeyError):  # no DESCRIBE_CONFIGS, or the embedded broker
             return None
+
+    def _groups_reading(self, topic: str, given_up: threading.Event) -> list[str]:
+        client = self._client()
+        self._counts(client, given_up)  # tells why there is no answer
+        try:
+            listed = client.list_consumer_groups(request_timeout=self._timeout_s).result()
+            names = [group.group_id for group in listed.valid]
+            described = (
+                client.describe_consumer_groups(names, request_timeout=self._timeout_s) if names else {}
+            )
+            offsets = {
+                name: client.list_consumer_group_offsets(
+                    [ConsumerGroupTopicPartitions(name)], request_timeout=self._timeout_s
+                )[name]
+                for name in names
+            }
+        except KafkaException as error:
+            raise self._reason(error.args[0]) from error
+        return sorted(
+            name for name in names if _reads(described[name], topic) or _has_offset(offsets[name], topic)
+        )
 
     def _client(self) -> AdminClient:
         """A client of this call alone, so that its events are this call's."""
@@ -363,6 +398,28 @@ def _error_of(answer: Any) -> KafkaError | None:
         reason: KafkaError = error.args[0]
         return reason
     return None
+
+
+def _reads(description: Any, topic: str) -> bool:
+    """Whether a member of the group has partitions of `topic`; no for one that may not be seen."""
+    if _error_of(description) is not None:
+        return False
+    members = description.result().members
+    return any(
+        partition.topic == topic
+        for member in members
+        if member.assignment is not None
+        for partition in member.assignment.topic_partitions
+    )
+
+
+def _has_offset(offsets: Any, topic: str) -> bool:
+    """Whether the group has committed an offset of `topic`; no for one that may not be seen."""
+    if _error_of(offsets) is not None:
+        return False
+    return any(
+        partition.topic == topic and partition.offset >= 0 for partition in offsets.result().topic_partitions
+    )
 
 
 def _is(error: KafkaError | None, codes: Collection[int]) -> bool:

@@ -37,6 +37,9 @@ CLIENT_LOGGER.addFilter(_Repeated())
 
 Properties = dict[str, str]
 
+READER_GROUP = "ottla-reader"
+"""The name that readers give to librdkafka; it is on no cluster."""
+
 _LARGEST_REQUEST = 104_857_600
 """Kafka's `socket.request.max.bytes`: no broker takes more as delivered."""
 
@@ -69,6 +72,19 @@ def consumer_properties(settings: Settings, group: str) -> Properties:
         properties["heartbeat.interval.ms"] = _ms(min(3.0, kafka.session_timeout_s / 3))
         properties["partition.assignment.strategy"] = kafka.assignor
     return properties | _written(kafka.client) | _written(kafka.consumer)
+
+
+def reader_properties(settings: Settings) -> Properties:
+    """A consumer that is assigned its partitions and commits nothing: no group comes to be by it.
+
+    librdkafka wants a group's name all the same. Raw properties of consumers concern groups
+    for the most part, and how much is fetched; they hold here too.
+    """
+    return consumer_properties(settings, READER_GROUP) | {
+        "group.protocol": "classic",  # KIP-848 refuses what is classic's, and there is no group to agree with
+        "auto.offset.reset": "earliest",  # what retention removes meanwhile is not there to be read
+        "enable.partition.eof": "true",
+    }
 
 
 def producer_properties(settings: Settings) -> Properties:
