@@ -5,23 +5,12 @@ librdkafka reports all of them as "Broker transport failure".
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-    ScramCredentialInfo,
-    ScramMechanism,
-    UserScramCredentialUpsertion,
-)
+from confluent_kafka.admin import AclOperation
 
 from ottla.core.topology import AddPartitions, CreateTopic, PresentTopic, SetConfig, WantedTopic
 from ottla.embedded.guarded import free_port
@@ -30,17 +19,8 @@ from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.properties import client_properties
 from ottla.settings import Settings
 from tests.conftest import NewTopic, missing
+from tests.support.guarded_kafka import guarded_kafka
 from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
-
-MAY_SEE_TOPICS = AclBinding(
-    ResourceType.TOPIC,
-    "*",
-    ResourcePatternType.LITERAL,
-    "User:bob",
-    "*",
-    AclOperation.DESCRIBE,
-    AclPermissionType.ALLOW,
-)
 
 
 def admin(bootstrap_servers: str, timeout_s: float = 10, **kafka: Any) -> KafkaAdmin:
@@ -64,37 +44,15 @@ def guarded_broker() -> Iterator[str]:
 
     Alice has no ACL; bob may see topics, and no more.
     """
-    ports = {name: free_port() for name in ("PLAINTEXT", "SASL", "CONTROLLER")}
-    at = {name: f"{name}://127.0.0.1:{port}" for name, port in ports.items()}
-    login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-    server = KafkaServer(
-        {
-            "listeners": ",".join(at.values()),
-            "advertised.listeners": f"{at['PLAINTEXT']},{at['SASL']}",
-            "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT",
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
-            "listener.name.sasl.scram-sha-512.sasl.jaas.config": login,
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "super.users": "User:ANONYMOUS",
-        }
-    )
     try:
-        server.start()
+        with guarded_kafka() as kafka:
+            for user in ("alice", "bob"):
+                kafka.add_user(user)
+            kafka.allow("bob", AclOperation.DESCRIBE, "*")
+            kafka.create_topic("orders")
+            yield kafka.guarded
     except KafkaMissing as error:
         missing(str(error))
-    with server:
-        open_door = f"127.0.0.1:{ports['PLAINTEXT']}"
-        client = AdminClient({"bootstrap.servers": open_door, "log_level": 2})
-        for user in ("alice", "bob"):
-            credential = UserScramCredentialUpsertion(
-                user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), b"right"
-            )
-            client.alter_user_scram_credentials([credential])[user].result(30)
-        (seeing,) = client.create_acls([MAY_SEE_TOPICS]).values()
-        seeing.result(30)
-        asyncio.run(admin(open_door).create_topics({"orders": 1}))
-        yield f"127.0.0.1:{ports['SASL']}"
 
 
 async def test_topics_are_created_once_and_counted(kafka: Kafka, new_topic: NewTopic, unique: str) -> None:

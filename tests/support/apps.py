@@ -111,7 +111,7 @@ def read_all(kafka: Kafka, topic: str) -> list[KafkaMessage]:
     try:
         found: list[KafkaMessage] = []
         for number in consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=DEADLINE_S)
+            low, high = _watermarks(consumer, TopicPartition(topic, number))
             consumer.assign([TopicPartition(topic, number, low)])
             while low < high:
                 message = consumer.poll(1.0)
@@ -124,6 +124,19 @@ def read_all(kafka: Kafka, topic: str) -> list[KafkaMessage]:
         return found
     finally:
         consumer.close()
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """As the leader says, once a broker that has just made the topic has found out that it leads."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            found: tuple[int, int] = consumer.get_watermark_offsets(partition, timeout=DEADLINE_S)
+            return found
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def committed(kafka: Kafka, group: str, topic: str) -> Mapping[int, int]:

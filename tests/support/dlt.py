@@ -6,7 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ottla import App, DeadLetter, Never, Record, Topic
@@ -23,8 +24,13 @@ class Done(NamedTuple):
     errors: list[str]
 
 
-def dlt_started(kafka: Kafka, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """`ottla dlt …` in a process of its own, with stdin at its end."""
+def dlt_started(
+    kafka: Kafka,
+    *arguments: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[str]:
+    """`ottla dlt …` in a process of its own, without a terminal unless `stdin` is one."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -40,7 +46,7 @@ def dlt_started(kafka: Kafka, *arguments: str, **environment: str) -> subprocess
             "COLUMNS": "200",
             **environment,
         },
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,7 +55,7 @@ def dlt_started(kafka: Kafka, *arguments: str, **environment: str) -> subprocess
 
 def dlt(kafka: Kafka, *arguments: str, **environment: str) -> Done:
     """`ottla dlt …`, waited for."""
-    process = dlt_started(kafka, *arguments, **environment)
+    process = dlt_started(kafka, *arguments, environment=environment)
     out, err = process.communicate(timeout=60)
     return Done(process.returncode, out.splitlines(), err.splitlines())
 

@@ -12,6 +12,7 @@ from ottla.cli.config import config
 from ottla.cli.db import app as db
 from ottla.cli.dev import dev
 from ottla.cli.dlt import list_letters, show
+from ottla.cli.replay import discard, replay
 from ottla.cli.run import CONFIGURATION_EXIT, run
 from ottla.cli.topics import app as topics
 from ottla.errors import ConfigurationError, OttlaError, SettingsError
@@ -30,6 +31,8 @@ app.command()(config)
 dlt = typer.Typer(no_args_is_help=True)
 dlt.command("list")(list_letters)
 dlt.command()(show)
+dlt.command()(replay)
+dlt.command()(discard)
 app.add_typer(dlt, name="dlt", help="Dead letters: look at them, replay them, give them up.")
 app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
 app.add_typer(topics, name="topics", help="The topics that an app needs on the cluster.")
