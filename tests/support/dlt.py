@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ottla import App, DeadLetter, Never, Record, Topic
+from ottla import App, DeadLetter, DeadLetterTopic, Guard, Never, Record, Topic
 from tests.support.apps import Sent, produce, running, settings_for, until
 from tests.support.failing import GROUP, dead_letter_topic, dead_letters
 from tests.support.kafka_server import ROOT, Kafka
@@ -80,7 +80,9 @@ async def bury(
     records = list(records)
     there = len(dead_letters(kafka, topic, group))
 
-    @app.listener(Topic(topic, bytes), retry=Never())
+    without_end = DeadLetterTopic(guard=Guard(run=100_000, ratio=1))
+
+    @app.listener(Topic(topic, bytes), retry=Never(), dead_letter=without_end)
     async def handle(record: Record) -> None:
         if record.value == b"handler":
             raise DeadLetter("nobody wants it")

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
 from pydantic_core import PydanticUndefinedType
 
 import ottla
 import ottla.errors
 from ottla.admin.metrics import METRICS
+from ottla.cli.main import dlt
 from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.decide import Bury, Reason
 from ottla.core.destinations import Destinations
@@ -26,6 +28,8 @@ from ottla.core.detours import REPLAY_ID_HEADER, Road, read_arrival
 from ottla.core.figures import BOUNDS_S
 from ottla.core.headers import Hop, Origin, dead_letter_headers, retry_headers
 from ottla.core.identity import event_id
+from ottla.core.letters import Letter, told_by
+from ottla.core.replay import Stamp, Target, Way, replay_headers
 from ottla.core.retry_topics import RetryTopics
 from ottla.core.spring_headers import GROUP_HEADER
 from ottla.core.topology import Naming, dead_letter_group, replay_group, retry_group
@@ -52,6 +56,7 @@ OTHER_VARIABLES = {"OTTLA_CONFIG"}
 """Variables that are no setting but tell where the settings are."""
 README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery.md"
 SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
+DEAD_LETTERS_PAGE = ROOT / "docs" / "howto" / "dead-letters.md"
 HEADERS_PAGE = ROOT / "docs" / "reference" / "headers.md"
 FAILING = ROOT / "docs" / "howto" / "failing-records.md"
 METRICS_PAGE = ROOT / "docs" / "reference" / "metrics.md"
@@ -354,6 +359,25 @@ def test_the_table_of_headers_of_a_send_is_what_is_written() -> None:
     assert [row[0] for row in table(HEADERS_PAGE, "## Written on every send")] == [
         name for name, _ in written
     ]
+
+
+def test_the_table_of_headers_of_a_replay_is_what_is_written() -> None:
+    letter = Letter("orders-dlt", 0, 0, 1, None, None, Headers(), told_by(None))
+
+    written = replay_headers(letter, Target("orders", Way.MAIN), Stamp("id", "by", "at", 1))
+
+    told = [row[0] for row in table(HEADERS_PAGE, "## Written by a replay")]
+    assert told == [name for name, _ in written]
+
+
+def test_options_that_the_page_of_dead_letters_names_are_those_of_the_commands() -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", DEAD_LETTERS_PAGE.read_text()))
+
+    group = typer.main.get_command(dlt)
+    assert isinstance(group, typer.core.TyperGroup)
+    there = {name for command in group.commands.values() for each in command.params for name in each.opts}
+
+    assert {"--dry-run", "--because", "--to-all-groups"} <= named <= there
 
 
 def test_the_headers_told_as_read_are_those_that_make_an_event_id() -> None:

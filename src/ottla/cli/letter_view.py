@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from ottla.core.detours import REPLAY_ID_HEADER
 from ottla.core.letters import HEX, Letter, decoded, short_class
 from ottla.core.provenance import read_retry
-from ottla.core.replay import REPLAY_ID_HEADER, REPLAYED_AT_HEADER, REPLAYED_BY_HEADER
+from ottla.core.replay import REPLAYED_AT_HEADER, REPLAYED_BY_HEADER
 from ottla.core.replay_ledger import Entry, State
 from ottla.core.spring_headers import ATTEMPTS_HEADER
 from ottla.records import Headers
@@ -78,14 +79,14 @@ def whole(letter: Letter, entry: Entry | None, *, raw: bool) -> Iterator[str]:
     yield f"{letter}  {time_of(letter.timestamp_ms) or 'without a time'}"
     yield from (f"  {name:<10} {value}" for name, value in _story(letter, entry) if value)
     yield ""
+    yield f"key    {_hex(letter.key) if raw else text_of(letter.key)}"
+    yield from _value(letter.value, raw=raw)
+    yield ""
     yield from _headers(letter.headers, raw=raw)
     if letter.told.stack and not raw:
         yield ""
         yield "stack"
         yield from (f"  {plain(each)}" for each in letter.told.stack.splitlines())
-    yield ""
-    yield f"key    {_hex(letter.key) if raw else text_of(letter.key)}"
-    yield from _value(letter.value, raw=raw)
 
 
 def origin_of(letter: Letter) -> str | None:
@@ -209,6 +210,8 @@ def _headers(headers: Headers | None, *, raw: bool) -> Iterator[str]:
 def _header_value(name: str, value: bytes | None) -> str:
     if not value:
         return text_of(value)
+    if name.endswith("stacktrace"):
+        return f"{len(value)} bytes"  # the latest one stands at the end
     meaning = decoded(name, value)
     return _hex(value) if meaning is None else plain(str(meaning))
 

@@ -8,7 +8,7 @@ Rules of this file:
   the groups of a topic, so only a dead letter that came by retry topics goes back to them.
 - Our groups without retry topics have a replay topic. By our reason header we know them.
 - Key, value and headers stay byte for byte. What is added says which replay it was, by whom and
-  when; on a retry topic also that the record is there for the first time and due now.
+  when; on a retry topic also that the record is at its first attempt and due now.
 - What was sent is not sent again unasked. What was found being sent is, under the id that
   it was sent by: it may have arrived.
 
@@ -21,6 +21,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ottla.core.detours import REPLAY_ID_HEADER
 from ottla.core.letters import Letter
 from ottla.core.replay_ledger import Entry, State
 from ottla.core.spring_headers import (
@@ -35,13 +36,11 @@ from ottla.core.spring_headers import (
 from ottla.core.topology import TopicKind, parse_topic, replay_topic
 from ottla.records import Headers
 
-REPLAY_ID_HEADER = "ottla-replay-id"
-"""Of a dead letter that was sent to be handled again; believed on a group's own retry and replay topics."""
 REPLAYED_BY_HEADER = "ottla-replayed-by"
 REPLAYED_AT_HEADER = "ottla-replayed-at"
 
-FIRST_RETRY = 2
-"""The attempt that a record is at on its first retry topic, the first one being on the topic itself."""
+FIRST_ATTEMPT = 1
+"""A replayed record begins anew, with all of its attempts: on retry topics as on the replay topic."""
 
 
 class Way(enum.Enum):
@@ -172,7 +171,7 @@ def choose_target(letter: Letter, topics: Mapping[str, int], request: ReplayRequ
 def replay_headers(letter: Letter, target: Target, stamp: Stamp) -> Headers:
     """The headers of the letter as it is sent: its own, and behind them which replay it is.
 
-    For a retry topic that it is at its first retry and due now. When the record was first
+    For a retry topic that the record is at its first attempt and due now. When it was first
     seen stays: a time-out of its retry topics is counted from there.
     """
     headers = (letter.headers or Headers()).with_added(
@@ -186,7 +185,7 @@ def replay_headers(letter: Letter, target: Target, stamp: Stamp) -> Headers:
     if headers.last(FIRST_SEEN_HEADER) is None and first_seen_ms is not None:
         headers = headers.with_added((FIRST_SEEN_HEADER, BIG_INTEGER.encode(first_seen_ms)))
     return headers.with_added(
-        (ATTEMPTS_HEADER, ATTEMPT.encode(FIRST_RETRY)), (DUE_HEADER, BIG_INTEGER.encode(stamp.at_ms))
+        (ATTEMPTS_HEADER, ATTEMPT.encode(FIRST_ATTEMPT)), (DUE_HEADER, BIG_INTEGER.encode(stamp.at_ms))
     )
 
 

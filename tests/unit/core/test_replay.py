@@ -218,14 +218,14 @@ def test_the_letters_own_headers_stay_and_tell_the_same(letter: Letter, way: Way
     ("letter", "first_seen_ms"),
     [(PLAIN, NOW - DAY_MS), (OVER_RETRIES, NOW - DAY_MS), (SPRING_OVER_RETRIES, 0x1A2069A69B6)],
 )
-def test_on_a_retry_topic_it_is_a_first_retry_that_is_due_now_of_a_record_as_old_as_it_was(
+def test_on_a_retry_topic_it_is_a_first_attempt_that_is_due_now_of_a_record_as_old_as_it_was(
     letter: Letter, first_seen_ms: int
 ) -> None:
     headers = replay_headers(letter, Target("orders-retry-0", Way.RETRY), STAMP)
 
     state = read_retry(headers, now_ms=NOW)
 
-    assert (state.attempt, state.first_seen_ms, state.due_ms) == (2, first_seen_ms, NOW)
+    assert (state.attempt, state.first_seen_ms, state.due_ms) == (1, first_seen_ms, NOW)
 
 
 @pytest.mark.parametrize("way", [Way.GIVEN, Way.REPLAY, Way.MAIN])
