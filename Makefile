@@ -57,6 +57,10 @@ spike: $(VENV) $(KAFKA) ## orders faster than they are billed, with billing and 
 crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 	@$(BIN)/python -m tests.crash.table
 
+.PHONY: replay-test
+replay-test: $(VENV) $(KAFKA) ## dead letters replayed to the group that failed, the replay killed on its way
+	@$(BIN)/python -m tests.replay
+
 .PHONY: interop
 interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one broker
 	@$(BIN)/python -m tests.interop
