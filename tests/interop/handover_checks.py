@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +22,10 @@ from tests.interop.expect import (
     in_time,
     retry_state,
 )
-from tests.interop.world import Order, World, no_funds
+from tests.interop.world import NoFunds, Order, World, no_funds
+from tests.support.dlt import dlt
+
+_ONE_REPLAYED = "dlt: replayed=1 skipped=0 refused=0 failed=0 again=0"
 
 
 async def check_retries_of_spring_are_taken_over_by_us(world: World) -> None:
@@ -116,6 +121,54 @@ async def check_a_retry_of_spring_on_a_shared_topic_is_skipped_by_another_group_
     equal([call.typed["attempt"] for call in theirs], [1, 2, 3], "the attempts that Spring made")
 
 
+async def check_a_dead_letter_of_spring_is_replayed_to_a_group_that_we_have_taken_over(world: World) -> None:
+    topic, group, key = "sk.replay-a", "sk-replay-a", b"replayed"
+    containers = [f"{group}{suffix}" for suffix in ("", "-retry-1000", "-retry-2000")]
+    await world.spring_starts(*containers)
+    await world.spring_sends("TYPED", topic, Order(id="fail-replayed", qty=1), key=key.decode())
+    letter = await world.record(f"{topic}-dlt", key)
+    await world.spring_stops(*containers)
+
+    async with world.handling(topic, group=group, act=lambda *_: None) as calls:
+        done = await asyncio.to_thread(dlt, world.kafka, "replay", letter.topic, "--yes")
+        equal(done.lines[-1:], [_ONE_REPLAYED], f"what the command says, beside {done.errors}")
+        (call,) = await world.calls(calls, key.decode(), 1)
+        await world.commits(f"{group}-retry-1000", call.record)
+    main = await world.record(topic, key)
+
+    equal(
+        [(call.record.topic, call.record.attempt, call.record.value) for call in calls],
+        [(f"{topic}-retry-1000", 1, letter.value)],
+        "what we were given",
+    )
+    equal(call.record.event_id, main.event_id, "the event, by where it first stood")
+
+
+async def check_a_dead_letter_of_ours_is_replayed_to_a_group_that_spring_has_taken_over(world: World) -> None:
+    topic, group, key = "sk.replay-b", "sk-replay-b", "replayed"
+    containers = [f"{group}{suffix}" for suffix in ("", "-retry-1000", "-retry-2000")]
+
+    def refuse(order: Order, attempt: int) -> None:
+        if order.id == "sound-replayed":
+            raise NoFunds(f"no funds at {attempt}")
+
+    async with world.handling(topic, group=group, act=refuse):
+        sent = await world.send(topic, Order(id="sound-replayed", qty=7), key=key)
+        letter = await world.record(f"{topic}-dlt", key.encode())
+    await world.spring_starts(*containers)
+
+    done = await asyncio.to_thread(dlt, world.kafka, "replay", letter.topic, "--yes")
+    equal(done.lines[-1:], [_ONE_REPLAYED], f"what the command says, beside {done.errors}")
+    seen = (await world.seen(group, key))[0]
+
+    equal(seen.value, {"id": "sound-replayed", "qty": 7}, "the order")
+    equal(seen.typed["attempt"], 1, "the attempt that Spring made")
+    equal(seen.headers["kafka_receivedTopic"].value, f"{topic}-retry-1000", "where it came from")
+    offset = b64decode(seen.headers["kafka_original-offset"].value)
+    equal(offset, sent.offset.to_bytes(8, "big"), "the offset of the record that it was")
+    equal(len(await world.seen(group, key)), 1, "how often Spring was given it")
+
+
 def _is_given_up_by_us(record: Record, main: Record, group: str, attempt: int) -> None:
     """At `attempt`, and tells of the failure that is ours and the origin that is Spring's."""
     where = f"on {record.topic}"
@@ -148,4 +201,6 @@ CHECKS: list[Callable[[World], Awaitable[None]]] = [
     check_retries_of_spring_are_taken_over_by_us,
     check_retries_of_ours_are_taken_over_by_spring,
     check_a_retry_of_spring_on_a_shared_topic_is_skipped_by_another_group_of_ours,
+    check_a_dead_letter_of_spring_is_replayed_to_a_group_that_we_have_taken_over,
+    check_a_dead_letter_of_ours_is_replayed_to_a_group_that_spring_has_taken_over,
 ]

@@ -29,22 +29,33 @@ PARTITIONS = 3
 RETRIES = RetryTopics(attempts=3, first_s=1.0, factor=2.0)
 """As the Spring side's `attempts = "3", backOff = @BackOff(delay = 1000, multiplier = 2)`."""
 _TO_PYTHON, _FROM_PYTHON = "sk.handover-a", "sk.handover-b"
+_REPLAYED_TO_PYTHON, _REPLAYED_FROM_PYTHON = "sk.replay-a", "sk.replay-b"
 _FAILS_BY_SPRING = (
     "sk.orders-dlt",
     *("sk.pay-retry-1000", "sk.pay-retry-2000", "sk.pay-dlt"),
     f"{_TO_PYTHON}-retry-1000",
     f"{_FROM_PYTHON}-retry-2000",
+    f"{_REPLAYED_TO_PYTHON}-dlt",
 )
 """Where the Spring side puts records that have failed; the Python side writes to some of them as well."""
-_SOUND = ("sk.orders", "sk.pay", _TO_PYTHON, _FROM_PYTHON, "py.orders", "py.retries")
+_SOUND = (
+    *("sk.orders", "sk.pay", _TO_PYTHON, _FROM_PYTHON, _REPLAYED_TO_PYTHON, _REPLAYED_FROM_PYTHON),
+    *("py.orders", "py.retries"),
+)
 _OBSERVED = (
     *_FAILS_BY_SPRING,
     *(_TO_PYTHON, f"{_TO_PYTHON}-retry-2000", f"{_TO_PYTHON}-dlt", f"{_FROM_PYTHON}-retry-1000"),
+    *(_REPLAYED_TO_PYTHON, f"{_REPLAYED_TO_PYTHON}-retry-1000", f"{_REPLAYED_FROM_PYTHON}-dlt"),
     "py.orders-dlt",
     *("py.retries-retry-200", "py.retries-retry-400", "py.retries-dlt"),
     *("keys.java", "keys.python"),
 )
-TOPICS = tuple(dict.fromkeys(("seen", "commands", *_SOUND, *_OBSERVED, f"{_FROM_PYTHON}-dlt")))
+_UNSEEN = (
+    f"{_FROM_PYTHON}-dlt",
+    f"{_REPLAYED_TO_PYTHON}-retry-2000",
+    *(f"{_REPLAYED_FROM_PYTHON}-retry-1000", f"{_REPLAYED_FROM_PYTHON}-retry-2000"),
+)
+TOPICS = tuple(dict.fromkeys(("seen", "commands", *_SOUND, *_OBSERVED, *_UNSEEN)))
 
 _START_S = 60.0
 

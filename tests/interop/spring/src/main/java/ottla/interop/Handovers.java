@@ -46,6 +46,32 @@ class Handovers {
         handle("sk-handover-b", order, headers, attempt);
     }
 
+    @RetryableTopic(
+            attempts = "3",
+            backOff = @BackOff(delay = 1000, multiplier = 2),
+            autoCreateTopics = "false",
+            autoStartDltHandler = "false")
+    @KafkaListener(id = "sk-replay-a", topics = "sk.replay-a", autoStartup = "false")
+    void replayedToPython(
+            @Payload Order order,
+            MessageHeaders headers,
+            @Header(name = RetryTopicHeaders.DEFAULT_HEADER_ATTEMPTS, defaultValue = "1") int attempt) {
+        handle("sk-replay-a", order, headers, attempt);
+    }
+
+    @RetryableTopic(
+            attempts = "3",
+            backOff = @BackOff(delay = 1000, multiplier = 2),
+            autoCreateTopics = "false",
+            autoStartDltHandler = "false")
+    @KafkaListener(id = "sk-replay-b", topics = "sk.replay-b", autoStartup = "false")
+    void replayedFromPython(
+            @Payload Order order,
+            MessageHeaders headers,
+            @Header(name = RetryTopicHeaders.DEFAULT_HEADER_ATTEMPTS, defaultValue = "1") int attempt) {
+        handle("sk-replay-b", order, headers, attempt);
+    }
+
     private void handle(String listener, Order order, MessageHeaders headers, int attempt) {
         seen.tell(listener, order, headers, Map.of("attempt", attempt));
         if (order.failsAt(attempt)) {
