@@ -4,9 +4,10 @@
 worker is killed at its arrow, another takes over, and when the group has no lag left the
 ledgers are compared: every sound event has exactly one row in the database and no dead
 letter, and what its handler sent by `tx.send` has come under one event id; every poison one
-has no row, has sent nothing, and has at least one dead letter. A worker that did not die
-where it should makes the row red as well. CRASH_MUTANT=no-inbox, split-inbox, commit-first
-or delete-first puts a bug into the workers: the table must turn red.
+has no row, has sent nothing, and has at least one dead letter. Without `tx`, which is how
+the road of retries is walked first, an effect may come twice, and must where nobody can know of
+the first. A worker that did not die where it should makes the row red as well. CRASH_MUTANT, one
+of `story.Mutant`, puts a bug into the workers: the table must turn red.
 """
 
 from __future__ import annotations
@@ -33,7 +34,19 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from ottla.embedded import EmbeddedPostgres
 from ottla.postgres.migrations import upgrade
-from tests.crash.story import EVENTS, HALF, PARTITIONS, POISON, SOUND, Arrow, Event, key_of, partition_of
+from tests.crash.story import (
+    EVENTS,
+    HALF,
+    PARTITIONS,
+    POISON,
+    SOUND,
+    STAGES,
+    Arrow,
+    Block,
+    Event,
+    key_of,
+    partition_of,
+)
 from tests.support.apps import read_all
 from tests.support.kafka_server import ROOT, Kafka, KafkaServer
 
@@ -56,6 +69,8 @@ class Row:
     folder: Path
     name: str = field(default_factory=lambda: f"crash-{uuid.uuid4().hex[:8]}")
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _readers: list[tuple[Consumer, str]] = field(default_factory=list)
+    """Of each group the topic that it reads, in the order in which a record passes them."""
 
     def run(self) -> str:
         """Kill, take over, compare; the row's figures.
@@ -63,19 +78,23 @@ class Row:
         Raises:
             Red: they are wrong, or the worker did not die at its arrow.
         """
-        self.kafka.create_topic(self.name, PARTITIONS)
-        self.kafka.create_topic(f"{self.name}-{self.name}-dlt", PARTITIONS)
-        self.kafka.create_topic(f"{self.name}-handled", PARTITIONS)
+        for topic in (self.name, *map(self._beside, (*self._stages, "-dlt")), f"{self.name}-handled"):
+            self.kafka.create_topic(topic, PARTITIONS)
         with contextlib.ExitStack() as stack:
             stack.callback(self._end_workers)
-            client = {"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": self.name}
-            consumer = Consumer({**client, "enable.auto.commit": False})
-            stack.callback(consumer.close)
+            for suffix in ("", *self._stages):
+                client = {
+                    "bootstrap.servers": self.kafka.bootstrap_servers,
+                    "group.id": f"{self.name}{suffix}",
+                }
+                consumer = Consumer({**client, "enable.auto.commit": False})
+                stack.callback(consumer.close)
+                self._readers.append((consumer, self._beside(suffix) if suffix else self.name))
             self._produce(range(HALF))
             first = self._start(self.arrow)
             self._until("the first half is handled", lambda: self._handled() >= HALF)
             if self.arrow is not Arrow.REVOKED:
-                self._until("the first half is committed", lambda: self._lag(consumer) == 0)
+                self._until("the first half is committed", lambda: self._lag() == 0)
             self._produce(range(HALF, EVENTS))
             if self.arrow is Arrow.REVOKED:
                 self._until("the second half is handled", lambda: self._handled() >= EVENTS)
@@ -84,9 +103,26 @@ class Row:
             self._check_death(first)
             if self.arrow is not Arrow.REVOKED:
                 self._start(None)
-            self._until("all is committed", lambda: self._lag(consumer) == 0)
+            self._until("all is committed", lambda: self._lag() == 0)
             self._until("all is relayed", lambda: self._count("SELECT count(*) FROM ottla.outbox") == 0)
         return self._compare()
+
+    @property
+    def _is_of_retries(self) -> bool:
+        return self.arrow.block is Block.RETRIES
+
+    @property
+    def _stages(self) -> tuple[str, ...]:
+        return STAGES if self._is_of_retries else ()
+
+    @property
+    def _road(self) -> str:
+        if not self._is_of_retries:
+            return ""
+        return "retries once" if self.arrow.has_inbox else "retries"
+
+    def _beside(self, suffix: str) -> str:
+        return f"{self.name}-{self.name}{suffix}"
 
     def _produce(self, numbers: range) -> None:
         producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers})
@@ -95,7 +131,7 @@ class Row:
                 self.name,
                 key=key_of(number),
                 value=Event(number=number).model_dump_json(),
-                headers=[("ottla-event-id", str(number).encode())],
+                headers=[] if self._is_of_retries else [("ottla-event-id", str(number).encode())],
                 partition=partition_of(number),
             )
         if producer.flush(_DEADLINE_S):
@@ -107,6 +143,7 @@ class Row:
         environment = {
             "CRASH_ARROW": "" if arrow is None else arrow.name,
             "CRASH_TOPIC": self.name,
+            "CRASH_ROAD": self._road,
             "CRASH_GROUP": self.name,
             "CRASH_FILE": str(self._file(number)),
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -143,7 +180,12 @@ class Row:
             time.sleep(_LOOK_S)
 
     def _handled(self) -> int:
-        """Events that have a row, or a dead letter of which the inbox knows."""
+        """Events that have a row, or a dead letter: one of which the inbox knows, where there is an inbox."""
+        if not self.arrow.has_inbox:
+            consumer, _ = self._readers[0]
+            partitions = [TopicPartition(self._beside("-dlt"), number) for number in range(PARTITIONS)]
+            letters = sum(consumer.get_watermark_offsets(p, timeout=_DEADLINE_S)[1] for p in partitions)
+            return letters + self._count("SELECT count(DISTINCT number) FROM effect")
         return self._count(
             "SELECT (SELECT count(DISTINCT number) FROM effect)"
             " + (SELECT count(*) FROM ottla.inbox WHERE status = 'dead')"
@@ -153,18 +195,21 @@ class Row:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             return int((connection.execute(query).fetchone() or [0])[0])
 
-    def _lag(self, consumer: Consumer) -> int:
-        partitions = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
+    def _lag(self) -> int:
+        """Of all groups; asked in the order of the topics, so that nothing slips from one into the next."""
         lag = 0
-        for answer in consumer.committed(partitions, timeout=_DEADLINE_S):
-            _, high = consumer.get_watermark_offsets(answer, timeout=_DEADLINE_S)
-            lag += high - max(0, answer.offset)
+        for consumer, topic in self._readers:
+            partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+            for answer in consumer.committed(partitions, timeout=_DEADLINE_S):
+                _, high = consumer.get_watermark_offsets(answer, timeout=_DEADLINE_S)
+                lag += high - max(0, answer.offset)
         return lag
 
     def _check_death(self, worker: subprocess.Popen[bytes]) -> None:
-        last = self._told(1)[-1]
-        if worker.returncode != -signal.SIGKILL or last != ["died", self.arrow.name]:
-            raise Red(f"vacuous: the worker ended with {worker.returncode}, its last words were {last}")
+        told = self._told(1)
+        # Not always last: another of its threads may have polled while it died.
+        if worker.returncode != -signal.SIGKILL or ["died", self.arrow.name] not in told:
+            raise Red(f"vacuous: the worker ended with {worker.returncode}, its last words were {told[-1]}")
 
     def _end_workers(self) -> None:
         for worker in self.workers:
@@ -178,12 +223,13 @@ class Row:
             rows = Counter(number for (number,) in connection.execute("SELECT number FROM effect"))
         letters = Counter(
             int(json.loads(message.value() or b"")["number"])
-            for message in read_all(self.kafka, f"{self.name}-{self.name}-dlt")
+            for message in read_all(self.kafka, self._beside("-dlt"))
         )
         sent, sent_twice = self._sent()
         lost = sum(not rows[number] for number in SOUND) + sum(not letters[number] for number in POISON)
-        lost += sum(number not in sent for number in SOUND)
-        doubled = sum(count - 1 for count in rows.values()) + sum(bool(rows[number]) for number in letters)
+        lost += sum(number not in sent for number in SOUND) if self.arrow.has_inbox else 0
+        again = sum(count - 1 for count in rows.values())
+        doubled = sum(bool(rows[number]) for number in letters) + (again if self.arrow.has_inbox else 0)
         doubled += sum(len(ids) - 1 for ids in sent.values())
         misplaced = sum(number not in POISON for number in letters)
         misplaced += sum(number in POISON for number in (*rows, *sent))
@@ -194,12 +240,20 @@ class Row:
             f"dead_letters={letters.total()} (≥ {self.arrow.dead_letters}) "
             f"sent_twice={sent_twice} (≥ {self.arrow.sent_twice})"
         )
+        forwarded = 0
+        if self._is_of_retries:
+            forwarded = len(read_all(self.kafka, self._beside(STAGES[0])))
+            figures += f" forwarded={forwarded} (≥ {self.arrow.forwarded})"
+        if not self.arrow.has_inbox:
+            figures += f" handled_twice={again} (≥ {self.arrow.handled_twice})"
         if lost or doubled or misplaced:
             raise Red(f"{figures} misplaced={misplaced}")
         if (
             redelivered < self.arrow.redelivered
             or letters.total() < self.arrow.dead_letters
             or sent_twice < self.arrow.sent_twice
+            or (self._is_of_retries and forwarded < self.arrow.forwarded)
+            or again < self.arrow.handled_twice
         ):
             raise Red(f"{figures} vacuous")
         return figures
@@ -239,7 +293,7 @@ def _servers(stack: contextlib.ExitStack) -> tuple[Kafka, str]:
 
 
 def main(arrows: list[Arrow]) -> int:
-    """Print a row for each of `arrows`, and how many came out right: those of the outbox first."""
+    """Print a row for each of `arrows`, and how many came out right, block by block."""
     is_right = True
     with contextlib.ExitStack() as stack:
         kafka, server = _servers(stack)
@@ -248,21 +302,21 @@ def main(arrows: list[Arrow]) -> int:
         rows = [Row(arrow, kafka, stack.enter_context(_database(server)), folder) for arrow in arrows]
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=_AT_ONCE))
         results = [(row.arrow, pool.submit(row.run)) for row in rows]
-        for name, is_of_the_outbox in (("crash-table of the outbox", True), ("crash-table", False)):
-            part = [result for result in results if result[0].is_of_the_outbox is is_of_the_outbox]
+        for block in Block:
+            part = [result for result in results if result[0].block is block]
             right = sum([_is_right(arrow, future) for arrow, future in part])
             is_right &= right == len(part)
             if part:
-                print(f"{name}: {right} of {len(part)}")
+                print(f"{block.value}: {right} of {len(part)}")
     return 0 if is_right else 1
 
 
 def _is_right(arrow: Arrow, future: Future[str]) -> bool:
     """Print the row once it is there."""
     try:
-        print(f"{arrow.value:<30} {future.result()}", flush=True)
+        print(f"{arrow.value:<38} {future.result()}", flush=True)
     except Red as error:
-        print(f"{arrow.value:<30} RED {error}", flush=True)
+        print(f"{arrow.value:<38} RED {error}", flush=True)
         return False
     return True
 
@@ -271,6 +325,6 @@ if __name__ == "__main__":
     sys.exit(
         main(
             [Arrow[name] for name in sys.argv[1:]]
-            or sorted(Arrow, key=lambda arrow: not arrow.is_of_the_outbox)
+            or sorted(Arrow, key=lambda arrow: list(Block).index(arrow.block))
         )
     )

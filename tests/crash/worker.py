@@ -15,10 +15,11 @@ import sys
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import confluent_kafka
+import psycopg
 from sqlalchemy import Connection, text
 
 import ottla.kafka.consumer
@@ -29,8 +30,8 @@ from ottla.kafka.producer import KafkaProducer
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.inbox import PostgresInbox
 from ottla.postgres.outbox import PostgresOutbox, PostgresOutboxSession
-from ottla.records import EncodedRecord
-from tests.crash.story import POISON, STRAGGLER, Arrow, Event, Mutant
+from ottla.records import EncodedRecord, Headers, Record
+from tests.crash.story import FLAKY, POISON, RETRY, STRAGGLER, Arrow, Event, Mutant
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Fate:
     arrow: Arrow | None
     mutant: Mutant | None
     file: int
-    deadly: tuple[int, int] | None = None  # partition and offset of the deadly record, once polled
+    deadly: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Partition and offset of the deadly record, by topic, once polled."""
     event_id: str = ""
     is_revoking: bool = False
 
@@ -50,26 +52,32 @@ class Fate:
 
     def reach(self, arrow: Arrow) -> None:
         """Die here, if here is where."""
-        if arrow is self.arrow:
-            self.tell("died", arrow.name)
+        if self.arrow is not None and arrow is self.arrow.point:
+            self.tell("died", self.arrow.name)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def polled(self, message: confluent_kafka.Message) -> None:
         """Note a polled record, and whether it is the deadly one."""
         number = json.loads(message.value() or b"")["number"]
-        self.tell("polled", number)
+        topic = message.topic() or ""
+        self.tell("polled", f"{number}{topic.removeprefix(TOPIC)}")
         if self.arrow is not None and number == self.arrow.deadly:
-            self.deadly = (int(message.partition() or 0), int(message.offset() or 0))
+            self.deadly[topic] = (int(message.partition() or 0), int(message.offset() or 0))
             self.event_id = str(number)
-            self.reach(Arrow.POLLED)
+            self.reach(Arrow.POLLED if topic == TOPIC else Arrow.RETRY_POLLED)
 
-    def is_passed_by(self, offsets: list[confluent_kafka.TopicPartition]) -> bool:
-        """Whether a commit of `offsets` says that the deadly record is done."""
-        return self.deadly is not None and any(
-            (p.partition, p.offset) > self.deadly and p.partition == self.deadly[0] for p in offsets
-        )
+    def passed_by(self, offsets: list[confluent_kafka.TopicPartition]) -> set[str]:
+        """The topics of which a commit of `offsets` says that the deadly record is done there."""
+        return {
+            p.topic
+            for p in offsets
+            if p.topic in self.deadly and p.partition == self.deadly[p.topic][0]
+            if p.offset > self.deadly[p.topic][1]
+        }
 
 
+TOPIC = os.environ["CRASH_TOPIC"]
+ROAD = os.environ["CRASH_ROAD"]
 fate = Fate(
     arrow=Arrow[os.environ["CRASH_ARROW"]] if os.environ.get("CRASH_ARROW") else None,
     mutant=Mutant(os.environ["CRASH_MUTANT"]) if os.environ.get("CRASH_MUTANT") else None,
@@ -85,7 +93,7 @@ class MortalConsumer(confluent_kafka.Consumer):
 
         def committed(error: Any, offsets: list[confluent_kafka.TopicPartition]) -> None:
             on_commit(error, offsets)
-            if error is None and fate.is_passed_by(offsets):
+            if error is None and fate.passed_by(offsets):
                 fate.reach(Arrow.AFTER_OFFSET)
 
         super().__init__({**properties, "on_commit": committed}, **options)
@@ -119,8 +127,12 @@ class MortalConsumer(confluent_kafka.Consumer):
     def commit(  # type: ignore[override]
         self, *, offsets: list[confluent_kafka.TopicPartition], asynchronous: Literal[True]
     ) -> None:
-        if fate.is_passed_by(offsets):
+        passed = fate.passed_by(offsets)
+        if TOPIC in passed:
             fate.reach(Arrow.BEFORE_OFFSET)
+            fate.reach(Arrow.FORWARD_BEFORE_OFFSET)
+        elif passed:
+            fate.reach(Arrow.RETRY_BEFORE_OFFSET)
         if fate.is_revoking:
             fate.reach(Arrow.REVOKED)
         super().commit(offsets=offsets, asynchronous=asynchronous)
@@ -130,12 +142,21 @@ class MortalProducer(confluent_kafka.Producer):
     """The client's producer: the deadly record is written, and the library does not know it yet."""
 
     def produce(self, topic: str, *, on_delivery: Callable[..., None], **record: Any) -> None:  # type: ignore[override]
+        before, after = (
+            (Arrow.FORWARD_DECIDED, Arrow.FORWARD_SENT)
+            if "-retry-" in topic
+            else (Arrow.LAST_FAILED, Arrow.LAST_SENT)
+        )
+
         def delivered(error: Any, message: confluent_kafka.Message) -> None:
             if error is None and _is_deadly(message.value()):
                 fate.reach(Arrow.BURIAL_SENT)
                 fate.reach(Arrow.RELAY_SENT)
+                fate.reach(after)
             on_delivery(error, message)
 
+        if _is_deadly(record["value"]):
+            fate.reach(before)
         super().produce(topic, on_delivery=delivered, **record)
 
 
@@ -144,7 +165,7 @@ def _is_deadly(value: bytes | None) -> bool:
 
 
 Body = Callable[[Transaction], Awaitable[Any]]
-once, send = PostgresInbox.once, KafkaProducer.send
+once, bury, send = PostgresInbox.once, PostgresInbox.bury, KafkaProducer.send
 
 
 async def mutated_once(inbox: PostgresInbox, key: InboxKey, body: Body) -> Claim:
@@ -194,11 +215,37 @@ async def mortal_once(inbox: PostgresInbox, key: InboxKey, body: Body) -> Claim:
 
 async def mortal_send(producer: KafkaProducer, topic: str, **record: Any) -> Any:
     """The producer port, with an arrow behind the acknowledgement."""
+    is_retry = "-retry-" in topic
+    if is_retry and fate.mutant is Mutant.DONE_FIRST:
+        unsent.append(asyncio.create_task(_sent_later(producer, topic, record)))
+        return None
+    if is_retry and fate.mutant is Mutant.NO_ORIGIN:
+        kept = (pair for pair in record["headers"] if not pair[0].startswith("kafka_original-"))
+        record["headers"] = Headers(kept)
     result = await send(producer, topic, **record)
     if _is_deadly(record["value"]):
         fate.reach(Arrow.BURIAL_ACKNOWLEDGED)
         fate.reach(Arrow.RELAY_ACKNOWLEDGED)
+        fate.reach(Arrow.FORWARD_ACKNOWLEDGED if is_retry else Arrow.LAST_ACKNOWLEDGED)
     return result
+
+
+async def _sent_later(producer: KafkaProducer, topic: str, record: dict[str, Any]) -> None:
+    await asyncio.sleep(1)  # time enough for its offset to be committed
+    await send(producer, topic, **record)
+
+
+unsent: list[asyncio.Task[None]] = []
+
+
+async def mortal_bury(inbox: PostgresInbox, key: InboxKey, letter: EncodedRecord) -> Claim:
+    """The inbox's burial, with arrows before and behind it."""
+    if _is_deadly(letter.value):
+        fate.reach(Arrow.LAST_FAILED)
+    claim = await bury(inbox, key, letter)
+    if _is_deadly(letter.value):
+        fate.reach(Arrow.LAST_ACKNOWLEDGED)
+    return claim
 
 
 put, read, delete = PostgresOutbox.put, PostgresOutboxSession.read, PostgresOutboxSession.delete
@@ -236,6 +283,7 @@ def wrap() -> None:
         (ottla.kafka.consumer, "Consumer", MortalConsumer),
         (ottla.kafka.producer, "Producer", MortalProducer),
         (PostgresInbox, "once", mortal_once),
+        (PostgresInbox, "bury", mortal_bury),
         (KafkaProducer, "send", mortal_send),
         (PostgresOutbox, "put", mortal_put),
         (PostgresOutboxSession, "read", mortal_read),
@@ -245,10 +293,10 @@ def wrap() -> None:
 
 
 app = App(os.environ["CRASH_GROUP"])
-HANDLED = Topic(f"{os.environ['CRASH_TOPIC']}-handled", Event, key=lambda event: str(event.number))
+HANDLED = Topic(f"{TOPIC}-handled", Event, key=lambda event: str(event.number))
+INSERT = "INSERT INTO effect VALUES (%s)"
 
 
-@app.listener(Topic(os.environ["CRASH_TOPIC"], Event), retry=InPlace(attempts=2, first_s=0.01, max_s=0.01))
 async def handle(event: Event, tx: Transaction) -> None:
     """One row and one event for each call that is committed: no constraint hides a second one."""
     if event.number == STRAGGLER and fate.arrow is Arrow.AFTER_OFFSET:
@@ -259,6 +307,38 @@ async def handle(event: Event, tx: Transaction) -> None:
         raise ValueError(f"event {event.number} is poison")
 
 
+async def handle_retries_once(event: Event, record: Record, tx: Transaction) -> None:
+    """As `handle`, but what is flaky fails on its first topic alone."""
+    await handle(event, tx)
+    fail_or_die(event, record)
+
+
+async def handle_retries(event: Event, record: Record) -> None:
+    """The effect is a transaction of its own, at once: what is handled twice takes place twice."""
+    if event.number not in POISON and not (event.number in FLAKY and record.topic == TOPIC):
+        ledger.execute(INSERT, (event.number,))
+    fail_or_die(event, record)
+
+
+def fail_or_die(event: Event, record: Record) -> None:
+    """On a retry topic the deadly one dies behind its effect."""
+    if event.number in POISON or (event.number in FLAKY and record.topic == TOPIC):
+        raise ValueError(f"event {event.number} fails")
+    if fate.arrow is not None and event.number == fate.arrow.deadly:
+        fate.reach(Arrow.RETRY_HANDLED)
+
+
+def listen() -> None:
+    """One listener, of the road that this row is of."""
+    events = Topic(TOPIC, Event)
+    if ROAD == "retries":
+        app.listener(events, retry=RETRY)(handle_retries)
+    elif ROAD == "retries once":
+        app.listener(events, retry=RETRY)(handle_retries_once)
+    else:
+        app.listener(events, retry=InPlace(attempts=2, first_s=0.01, max_s=0.01))(handle)
+
+
 def _end_with_the_table() -> None:
     sys.stdin.read()
     os._exit(3)
@@ -267,4 +347,6 @@ def _end_with_the_table() -> None:
 if __name__ == "__main__":
     threading.Thread(target=_end_with_the_table, daemon=True).start()
     wrap()
+    listen()
+    ledger = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
     asyncio.run(app.run(fail_fast=True))
