@@ -61,6 +61,10 @@ crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 replay-test: $(VENV) $(KAFKA) ## dead letters replayed to the group that failed, the replay killed on its way
 	@$(BIN)/python -m tests.replay
 
+.PHONY: fuzz
+fuzz: $(VENV) $(KAFKA) ## 100,000 random records, each of which must be accounted for
+	@$(BIN)/python -m tests.fuzz
+
 .PHONY: interop
 interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one broker
 	@$(BIN)/python -m tests.interop
@@ -68,6 +72,10 @@ interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one 
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
+
+.PHONY: bench-retry
+bench-retry: $(VENV) $(KAFKA) ## how late retries come under load, and what a stuck key costs the others
+	@$(BIN)/python -m benchmarks.retry
 
 .PHONY: wheel-test
 wheel-test: $(VENV) ## the built wheel in a clean environment outside the tree
