@@ -375,6 +375,8 @@ class Engine:
         free_at = time.monotonic()  # the clock is read once a record: the next handler begins then
         while True:
             delivery = lanes.take() if suspension.may_start else None
+            if delivery is None and self._held_back and suspension.may_start:
+                delivery = self._held_back.popleft()  # a probe is due, and no other can be one
             if delivery is None:
                 await self._rest()
                 free_at = time.monotonic()
@@ -648,7 +650,7 @@ class Engine:
         if self._guard.is_over(self._succeeded_anywhere()):
             self._work_succeeded(is_effect=True)
             return
-        if self._held_back and (self._is_turn_of_held_back or not self._lanes):
+        if self._held_back and self._is_turn_of_held_back:
             self._lanes.again(self._held_back.popleft())
         self._is_turn_of_held_back = not self._is_turn_of_held_back
         self._suspension.probe_due()
@@ -687,7 +689,11 @@ class Engine:
         return False
 
     def _hold_back(self, delivery: Delivery) -> None:
-        """Keep a record whose dead letter may not go: it is a probe, then others in turn with it."""
+        """Keep a record whose dead letter may not go: it is a probe, then others in turn with it.
+
+        Being a probe is no attempt: its dead letter tells how often the handler's work was due.
+        """
+        delivery.attempt -= 1
         if delivery.state.phase is Phase.LEAVING:
             self._release(delivery)
         else:

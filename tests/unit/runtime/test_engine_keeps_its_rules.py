@@ -31,7 +31,7 @@ from ottla.core.decide import Bury, Ended, Failed, GivenUp, Interrupted, Outcome
 from ottla.core.guard import Guard, GuardState
 from ottla.core.retry_topics import RetryTopics
 from ottla.errors import DatabaseUnavailable, SendTimedOut
-from ottla.ports import Load, Progress, RecordSink, Start
+from ottla.ports import Gap, Load, Progress, RecordSink, Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery, Phase
 from ottla.runtime.engine import Engine, EnginePolicy
@@ -479,6 +479,31 @@ def test_the_engine_keeps_its_rules_under_the_guard() -> None:
 
 def test_the_engine_keeps_its_rules_with_retry_topics() -> None:
     run_state_machine_as_test(EngineWithRetryTopics, settings=RUNS)
+
+
+def test_what_the_guard_holds_back_is_tried_though_all_that_is_queued_belongs_to_a_stopped_partition() -> (
+    None
+):
+    world = EngineUnderGuard()
+    world.begin()
+    world.append(1, [b"c", b"d"])
+    world.assign(1)
+    world.poll(1, 2, 0)
+    world.end(0, FATAL)
+    world.end(0, FATAL)
+    world.end_burial(0, is_written=True)
+    world.engine.gap(Gap(world.partitions[0].name, 0, 1, 9, is_skipped=False))
+    world.poll(0, 5, 0, is_on_its_way=True)
+
+    for _ in range(4):  # the held-back record, then others, of which none may start, and again
+        world.turn(60)
+        (probe,) = world.calls
+        assert (probe.state.partition, probe.attempt) == (world.partitions[1].name, 1)
+        world.end(0, FATAL)
+
+    world.partitions[1].log.clear()
+    world.loop.run_until_complete(world._close())
+    world.loop.close()
 
 
 # What chance finds too seldom, by hand, on the same machine.
