@@ -239,11 +239,11 @@ class Fuzz:
         """Look for each record's end, of which it must have one, and for what a dead letter must keep."""
         buried, wrong = self._buried()
         ends, unaccounted = Counter[str](), 0
-        events = Counter(map(self._event, self.sent))
+        ended = {self._event(record) for record in self.sent if self._ends_of(record, buried)}
         for record in self.sent:
             found = self._ends_of(record, buried)
-            if not found and events[self._event(record)] > 1:
-                found = Counter(["duplicate"])  # by chance another record says that it is the same event
+            if not found and self._event(record) in ended:
+                found = Counter(["duplicate"])  # of one that says by chance that it is the same event
             ends.update(found)
             if not found:
                 unaccounted += 1

@@ -8,7 +8,8 @@ Rules of this file:
   one it is everybody's, as for Spring, which writes none for some failures.
 - What came by a detour keeps the coordinates of its first topic: by these the inbox knows it,
   and by these it is told of when it fails again.
-- A replayed record begins anew: its attempts are counted from the replay.
+- A replayed record begins anew: on a replay topic at its first attempt, on a retry topic at the one
+  that the replay wrote.
 
 Source: Spring Kafka 4.1.1 `KafkaBackoffAwareMessageListenerAdapter`.
 """

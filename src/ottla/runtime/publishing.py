@@ -14,8 +14,14 @@ async def publish(producer: RecordProducer, record: EncodedRecord) -> None:
     First without its stack trace, then with nothing but where it comes from. A record that is
     too large without that is so for its own size, and stays where it is. Raises a `SendFailed`.
     """
-    whole = record.headers
-    *larger, smallest = dict.fromkeys((whole, without_stack(whole), without_added(whole)))
+    try:
+        return await _send(producer, record)
+    except RecordTooLarge:
+        whole = record.headers  # shrunk only now: most records are none that failed, and none is too large
+        smaller = [each for each in (without_stack(whole), without_added(whole)) if each != whole]
+        if not smaller:
+            raise
+    *larger, smallest = dict.fromkeys(smaller)
     for headers in larger:
         try:
             return await _send(producer, record._replace(headers=headers))
