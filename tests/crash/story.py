@@ -92,6 +92,11 @@ class Arrow(enum.Enum):
         return self.block is not Block.RETRIES or self.point is not self
 
     @property
+    def is_of_the_relay(self) -> bool:
+        """Whether the relay dies there, for which the record's listener does not wait."""
+        return self.name.startswith(("RELAY_", "BURIAL_"))
+
+    @property
     def deadly(self) -> int:
         """The number of the event at which this arrow is deadly."""
         is_of_poison = self.point.name.startswith(("BURIAL_", "LAST_"))
