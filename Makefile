@@ -27,12 +27,15 @@ venv: $(VENV) ## .venv with the locked packages
 .PHONY: kafka
 kafka: $(KAFKA) ## Apache Kafka's jars (needs java and mvn)
 
-.PHONY: check
-check: $(VENV) ## format, lint, types, import contracts, unit tests: under a minute
+.PHONY: lint
+lint: $(VENV) ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet . || { echo "make: not formatted: run 'make format'" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+.PHONY: check
+check: lint ## the same, and the unit tests: a minute and a half
 	@$(BIN)/pytest --quiet tests/unit
 
 .PHONY: format
