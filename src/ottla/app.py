@@ -113,6 +113,7 @@ class App:
         self._passage: str | None = None
         self._failure: BaseException | None = None
         self._has_failed = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
 
     # -- declaring
 
@@ -285,10 +286,25 @@ class App:
         self._passage = None
 
     async def stop(self) -> None:
-        """End within the drain bound: what was not finished then is redelivered. May be called twice."""
+        """End within the drain bound: what was not finished then is redelivered. May be called twice.
+
+        Who is cancelled while waiting for it hears of that when it has ended: given up half
+        way it would leave members in the group that hold partitions and read nothing.
+        """
         if self._cluster is None:
             return
-        settings = self._cluster.settings
+        if self._stopping is None:
+            stop = self._stop(self._cluster.settings)
+            self._stopping = asyncio.get_running_loop().create_task(stop, name=f"{self.name} stop")
+        await _to_its_end(self._stopping)
+
+    async def _stop(self, settings: Settings) -> None:
+        try:
+            await self._end_all(settings)
+        finally:
+            self._stopping = None
+
+    async def _end_all(self, settings: Settings) -> None:
         self._passage = "is stopping"
         tasks = self._joining + self._tasks
         self._joining, self._tasks = [], []
@@ -687,6 +703,19 @@ class _Join:
             await asyncio.sleep(exponential_s(failures, first_s=0.2, factor=2, max_s=5))
         self._health.ready(f"{self.name} start")
         self._begin()
+
+
+async def _to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait for `task`, and only then be cancelled, if we were meanwhile."""
+    is_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            is_cancelled = True
+    task.result()
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 def _may_use_database(settings: Settings) -> bool:

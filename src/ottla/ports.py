@@ -274,6 +274,10 @@ class RecordSource(Protocol):
         """Fetch nothing more, stay in the group."""
         ...
 
+    def leave(self, bound_s: float) -> None:
+        """Begin to do as `close` does, and wait for nothing; no news where that has begun."""
+        ...
+
     async def close(self, bound_s: float) -> None:
         """Commit the newest snapshot, wait for the answer at most `bound_s`, leave the group."""
         ...

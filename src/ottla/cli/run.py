@@ -17,6 +17,7 @@ import typer
 from ottla.app import App
 from ottla.errors import ConfigurationError, OttlaError
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 CONFIGURATION_EXIT = 78
 """EX_CONFIG of sysexits.h: starting again without an edit is of no use."""
 
@@ -105,16 +106,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _until_told(app: App, *, fail_fast: bool | None) -> None:
-    """Run until the first signal; a second one ends the process at once, by its default."""
+    """Run until the first signal; a second one, of either kind, ends the process at once."""
     loop = asyncio.get_running_loop()
     running = asyncio.ensure_future(app.run(fail_fast=fail_fast))
 
     def stop(number: signal.Signals) -> None:
         logging.getLogger("ottla").info("%s: stopping", number.name)
-        loop.remove_signal_handler(number)
+        for each in _STOPPING:
+            loop.remove_signal_handler(each)
+            # Python's own answer to SIGINT would wait for every task to end.
+            signal.signal(each, signal.SIG_DFL)
         running.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         loop.add_signal_handler(number, stop, number)
     try:
         await running

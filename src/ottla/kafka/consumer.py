@@ -172,9 +172,14 @@ class KafkaSource:
         self._commands.append(self._pause_all)
         self._is_quiet = True
 
+    def leave(self, bound_s: float) -> None:
+        """Have the poll thread commit and leave by then; the first call counts."""
+        if self._close_at is None:
+            self._close_at = time.monotonic() + bound_s
+
     async def close(self, bound_s: float) -> None:
         """Commit, wait for the answer, leave; returns after `bound_s` even if the broker is frozen."""
-        self._close_at = time.monotonic() + bound_s * 0.7
+        self.leave(bound_s * 0.7)
         await asyncio.wait((self._ended,), timeout=bound_s)
         if not self._ended.done():
             _log.warning(

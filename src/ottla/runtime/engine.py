@@ -60,6 +60,8 @@ _TURN_S = 0.005
 """How long handlers that never suspend may keep the event loop before others get a turn."""
 _PUBLISH_S = 0.02
 """How old a finished record may be before the poll thread knows of it."""
+_LEAVE_S = 2.0
+"""How long a source may take to commit and leave that nobody waits for any more."""
 _FAILURES_BEFORE_STOP = 3
 """How often one record may not be written to the topic where it ends before its partition stops."""
 
@@ -166,15 +168,30 @@ class Engine:
         """Start nothing more, let what runs end within `bound_s`, commit, leave the group.
 
         What was not finished is redelivered. Handlers that are coroutines are
-        cancelled at the bound; a thread cannot be, and runs on.
+        cancelled at the bound; a thread cannot be, and runs on. Cancelled itself, it has
+        told the source to leave, and waits no longer.
         """
         deadline = self._clock.now() + bound_s
         self._source.quiesce()
         self._suspension.end()
+        try:
+            await self._drain(bound_s)
+            self._publish()
+            await self._source.close(max(0.05, deadline - self._clock.now()))
+            self.revoked([state.partition for state in self._states.values()])
+        finally:
+            self._publish()
+            self._source.leave(_LEAVE_S)  # nothing new, unless we were cancelled: the loop is ending
+            for worker in self._workers:
+                worker.task.cancel()
+
+    async def _drain(self, bound_s: float) -> None:
+        """Wait for what runs. A part of the bound is kept for the commit.
+
+        A handler's last moments are worth less than the results of its siblings.
+        """
         drained = asyncio.get_running_loop().create_future()
         self.revoking([state.partition for state in self._states.values()], lambda: drained.set_result(None))
-        # A part of the bound is kept for the commit: a handler's last moments are worth less than
-        # the results of its siblings.
         done, _ = await asyncio.wait((drained,), timeout=bound_s * 0.8)
         if not done:
             _log.warning(
@@ -185,11 +202,6 @@ class Engine:
             )
             self._cancel(self._running())
             await asyncio.wait((drained,), timeout=bound_s * 0.05)
-        self._publish()
-        await self._source.close(max(0.05, deadline - self._clock.now()))
-        self.revoked([state.partition for state in self._states.values()])
-        for worker in self._workers:
-            worker.task.cancel()
 
     def counts(self) -> Counts:
         """How records ended. Successes are told by the rest, so that they cost nothing to count."""

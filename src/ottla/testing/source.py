@@ -48,7 +48,7 @@ class InMemorySource:
         self._epochs: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}  # behind the last record handed over
         self._stopped: set[TopicPartition] = set()  # paused by the sink, or being revoked
-        self._is_quiet = False
+        self._is_quiet = self._has_left = False
         self._turn: asyncio.Handle | None = None
         self._reserve: Timer | None = None
         self._pauses = self._rebalances = 0
@@ -106,8 +106,14 @@ class InMemorySource:
         self._is_quiet = True
 
     async def close(self, bound_s: float) -> None:
+        """As `leave`, which waits for nobody."""
+        self.leave(bound_s)
+
+    def leave(self, _bound_s: float) -> None:
         """Leave at once: the newest snapshot is committed, and whoever calls has waited for handlers."""
-        self._is_quiet = True
+        if self._has_left:
+            return
+        self._has_left = self._is_quiet = True
         self._log.readers.remove(self._wake)
         for pending in (self._turn, self._reserve):
             if pending is not None:
