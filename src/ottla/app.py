@@ -591,7 +591,9 @@ class App:
             relay.start()
             window = timedelta(days=settings.dedup_window_days)
             pruning = supervise(
-                self._prune(inbox, window), name=f"{self.name} inbox pruning", on_crash=self._fail
+                self._prune(inbox, self._group(settings), window),
+                name=f"{self.name} inbox pruning",
+                on_crash=self._fail,
             )
             self._tasks.append(pruning)
 
@@ -607,12 +609,12 @@ class App:
         connections = settings.database_connections - 1
         return (connections - 1 if all(in_thread) else connections // 2) if any(in_thread) else 0
 
-    async def _prune(self, inbox: PostgresInbox, window: timedelta) -> None:
+    async def _prune(self, inbox: PostgresInbox, group: str, window: timedelta) -> None:
         """Forget event ids beyond the dedup window, now and then, each process at its own time."""
         while True:
             await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
             try:
-                await inbox.prune(window)
+                await inbox.prune(group, window)
             except Unavailable as error:
                 _log.warning("the inbox was not pruned, later again: %s", error)
 

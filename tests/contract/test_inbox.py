@@ -20,7 +20,7 @@ from ottla.transaction import Transaction
 class Inbox(ports.Inbox, Protocol):
     """The port, and what the app asks of an inbox from time to time."""
 
-    async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int: ...
+    async def prune(self, group: str, older_than: timedelta, *, batch: int = 1000) -> int: ...
 
 
 class Ledger(ABC):
@@ -279,12 +279,24 @@ class InboxContract:
         assert ledger.effects() == ["order-1"]
 
     async def test_pruning_forgets_what_ended_before_the_window(self, inbox: Inbox, ledger: Ledger) -> None:
-        old = [key(f"old-{number}") for number in range(7)]
+        young = key("young", listener="billing/orders")
+        old = [key(f"old-{number}", listener="billing/orders") for number in range(7)]
         for each in old:
             await inbox.once(each, ledger.write)
             ledger.grow_old(each)
-        await inbox.once(key("young"), ledger.write)
+        await inbox.once(young, ledger.write)
 
-        assert await inbox.prune(timedelta(days=7), batch=3) == 7
-        assert await inbox.once(key("young"), ledger.write) is Claim.DONE
+        assert await inbox.prune("billing", timedelta(days=7), batch=3) == 7
+        assert await inbox.once(young, ledger.write) is Claim.DONE
         assert await inbox.once(old[0], ledger.write) is Claim.FRESH
+
+    async def test_pruning_forgets_nothing_of_other_groups(self, inbox: Inbox, ledger: Ledger) -> None:
+        ours = [key(listener=name) for name in ("billing/orders", "billing/orders-dlt", "billing/renamed")]
+        others = [key(listener=name) for name in ("archive/orders", "billing-2/orders", "billing/eu/orders")]
+        for each in [*ours, *others]:
+            await inbox.once(each, ledger.write)
+            ledger.grow_old(each)
+
+        assert await inbox.prune("billing", timedelta(days=7)) == 3
+        assert [await inbox.once(each, ledger.write) for each in others] == [Claim.DONE] * 3
+        assert await inbox.prune("billing/eu", timedelta(days=7)) == 1

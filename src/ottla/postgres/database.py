@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from ottla.errors import DatabaseNotMigrated, DatabaseUnavailable, SettingsError, WiringError
 from ottla.postgres.failures import of_our_own
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version of the tables that this code needs; later versions only add to them."""
 
 VERSION_TABLE = "schema_version"

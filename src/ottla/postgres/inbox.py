@@ -78,16 +78,22 @@ class PostgresInbox:
         self._on_stored()
         return claim
 
-    async def prune(self, older_than: timedelta, *, batch: int = 1000) -> int:
-        """Forget events that ended longer ago than `older_than`; returns how many.
+    async def prune(self, group: str, older_than: timedelta, *, batch: int = 1000) -> int:
+        """Forget events of `group`'s listeners that ended longer ago than `older_than`; returns how many.
 
-        In transactions of `batch` rows, so that no lock is held for long; several
+        Also those of listeners that it has no more. Other groups share the table, with windows
+        of their own. In transactions of `batch` rows, so that no lock is held for long; several
         processes may prune at once.
         """
+        async with self._database.connection() as connection:
+            listeners = await connection.run_sync(self._listeners, group)
+        return sum([await self._prune(listener, older_than, batch) for listener in listeners])
+
+    async def _prune(self, listener: str, older_than: timedelta, batch: int) -> int:
         pruned = 0
         while True:
             async with self._database.connection() as connection:
-                deleted = await connection.run_sync(self._prune_batch, older_than, batch)
+                deleted = await connection.run_sync(self._prune_batch, listener, older_than, batch)
             pruned += deleted
             if deleted < batch:
                 return pruned
@@ -122,9 +128,16 @@ class PostgresInbox:
                     attempt.commit()
             return claim
 
-    def _prune_batch(self, connection: Connection, older_than: timedelta, batch: int) -> int:
+    def _listeners(self, connection: Connection, group: str) -> list[str]:
         with Attempt(connection) as attempt, our_own("pruning the inbox"):
-            deleted = connection.execute(self._sql.prune, {"older_than": older_than, "batch": batch}).rowcount
+            listeners = list(connection.execute(self._sql.listeners, {"group": group}).scalars())
+            attempt.commit()
+            return listeners
+
+    def _prune_batch(self, connection: Connection, listener: str, older_than: timedelta, batch: int) -> int:
+        which = {"listener": listener, "older_than": older_than, "batch": batch}
+        with Attempt(connection) as attempt, our_own("pruning the inbox"):
+            deleted = connection.execute(self._sql.prune, which).rowcount
             attempt.commit()
             return deleted
 
@@ -165,9 +178,17 @@ class _Statements:
             f"WHERE {mine} AND digest = :digest AND status = '{Claim.DEAD.value}'"
         )
         self.read = text(f"SELECT status, digest FROM {inbox} WHERE {mine}")
+        # One look into the primary key for each listener, however many rows it has. A group's name may
+        # have a slash in it, a topic's has none.
+        self.listeners = text(
+            f"WITH RECURSIVE each AS ((SELECT min(listener) AS listener FROM {inbox}) UNION ALL "
+            f"SELECT (SELECT min(listener) FROM {inbox} WHERE listener > each.listener) FROM each "
+            "WHERE each.listener IS NOT NULL) "
+            "SELECT listener FROM each WHERE substring(listener FROM '^(.*)/') = :group"
+        )
         self.prune = text(
             f"DELETE FROM {inbox} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {inbox} "
-            "WHERE updated_at < now() - CAST(:older_than AS interval) "
+            "WHERE listener = :listener AND updated_at < now() - CAST(:older_than AS interval) "
             "ORDER BY updated_at LIMIT :batch FOR UPDATE SKIP LOCKED))"
         )
 
