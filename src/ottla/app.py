@@ -229,6 +229,8 @@ class App:
             WiringError: the app has not started, or has no DATABASE_URL.
             DatabaseUnavailable: PostgreSQL is to blame. If the answer to the COMMIT was
                 lost, it may have taken place.
+            TransactionConflict: another transaction was in the way; nothing took place, so run
+                the block again.
             DatabaseNotMigrated: `ottla db upgrade` has not run.
         """
         if self._transactions is None:
@@ -572,6 +574,9 @@ class App:
                 connections=settings.database_connections,
                 threads=self._connections_of_threads(settings, parameters),
                 relay=True,
+                lock_timeout_s=settings.database_lock_timeout_s,
+                idle_in_transaction_s=settings.database_idle_in_transaction_s,
+                unanswered_s=settings.database_unanswered_s,
             ),
         )
         await database.open()

@@ -9,7 +9,8 @@ OttlaError
 │   ├── AuthenticationFailed  wrong user, password or certificate
 │   ├── NotAuthorized         an ACL is missing
 │   ├── TopicMissing          a topic does not exist
-│   ├── DatabaseUnavailable   no connection, a lost one, a serialization failure, a deadlock
+│   ├── DatabaseUnavailable   no connection, or a lost one
+│   ├── TransactionConflict   given up for another transaction's sake: run it again
 │   └── DatabaseNotMigrated   `ottla db upgrade` has not run
 ├── SendFailed                a record was not acknowledged; carries topic and key
 │   ├── NotSerializable       the value or key does not fit the topic
@@ -77,7 +78,15 @@ class TopicMissing(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    """No connection could be had, one was lost, or the transaction must be run again."""
+    """No connection to PostgreSQL could be had, or one was lost; a COMMIT under way may have taken place."""
+
+
+class TransactionConflict(Unavailable):
+    """PostgreSQL gave a transaction up because of another one; nothing of it took place: run it again.
+
+    A serialization failure, a deadlock, or a lock that did not come within
+    DATABASE_LOCK_TIMEOUT_S. A listener does so by itself, and only the record's key waits.
+    """
 
 
 class DatabaseNotMigrated(Unavailable):

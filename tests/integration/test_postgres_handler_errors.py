@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from ottla.errors import DatabaseUnavailable
+from ottla.errors import TransactionConflict
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.inbox import PostgresInbox
 from ottla.transaction import Transaction
@@ -173,7 +173,7 @@ async def test_a_deadlock_is_no_failure_of_the_handler(inbox: PostgresInbox, sql
     )
 
     assert Claim.FRESH in ends
-    assert [type(end) for end in ends if end is not Claim.FRESH] == [DatabaseUnavailable]
+    assert [type(end) for end in ends if end is not Claim.FRESH] == [TransactionConflict]
 
 
 async def test_a_lock_that_is_not_given_in_time_is_no_failure_of_the_handler(
@@ -182,7 +182,7 @@ async def test_a_lock_that_is_not_given_in_time_is_no_failure_of_the_handler(
     with psycopg.connect(migrated) as other:
         other.execute("LOCK TABLE effect")
 
-        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+        with pytest.raises(TransactionConflict, match="lock timeout"):
             await inbox.once(KEY, lambda tx: tx.session.execute(POSITIVE))
 
 
@@ -202,7 +202,7 @@ async def test_waiting_too_long_for_the_row_of_another_process_is_no_failure_of_
     with psycopg.connect(migrated) as other:
         other.execute("INSERT INTO ottla.inbox VALUES ('billing', 'order-1', %s, 'done')", [KEY.digest])
 
-        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+        with pytest.raises(TransactionConflict, match="lock timeout"):
             await inbox.once(KEY, lambda tx: tx.session.execute(POSITIVE))
 
     assert await inbox.once(KEY, lambda tx: tx.session.execute(POSITIVE)) is Claim.DONE

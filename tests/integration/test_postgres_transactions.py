@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from ottla.core.outbox import stripe_of
-from ottla.errors import DatabaseUnavailable, NotSerializable
+from ottla.errors import DatabaseUnavailable, NotSerializable, TransactionConflict
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.database import Database, DatabaseSettings
 from ottla.postgres.inbox import PostgresInbox
@@ -309,7 +309,7 @@ def stripe_is_taken(migrated: str) -> Iterator[psycopg.Connection]:
 async def test_a_key_whose_other_transaction_does_not_end_is_told_and_nothing_remains(
     transactions: PostgresTransactions, sql: psycopg.Connection, stripe_is_taken: psycopg.Connection
 ) -> None:
-    with pytest.raises(DatabaseUnavailable, match=r"writing to the outbox: .*lock timeout"):
+    with pytest.raises(TransactionConflict, match=r"writing to the outbox: .*lock timeout"):
         await run(transactions, nothing)
 
     assert remaining(sql) == (0, 0, 0)

@@ -13,9 +13,10 @@ from ottla.errors import (
     DatabaseNotMigrated,
     DatabaseUnavailable,
     NotAuthorized,
+    TransactionConflict,
     Unavailable,
 )
-from ottla.postgres.failures import causes, is_transient, of_our_own
+from ottla.postgres.failures import causes, not_now, of_our_own
 
 
 def lock_not_available(source_function: bytes) -> psycopg.Error:
@@ -32,8 +33,7 @@ def lock_not_available(source_function: bytes) -> psycopg.Error:
         errors.lookup("08006")(),
         errors.lookup("25006")(),
         errors.lookup("25P03")(),
-        errors.lookup("40001")(),
-        errors.lookup("40P01")(),
+        errors.lookup("40003")(),
         errors.lookup("53100")(),
         errors.lookup("53200")(),
         errors.lookup("53300")(),
@@ -42,12 +42,20 @@ def lock_not_available(source_function: bytes) -> psycopg.Error:
         errors.lookup("57P03")(),
         errors.lookup("57P05")(),
         errors.lookup("58030")(),
-        lock_not_available(b"ProcessInterrupts"),
     ],
     ids=lambda error: f"{type(error).__name__} {error.sqlstate}",
 )
-def test_what_passes_is_transient(error: psycopg.Error) -> None:
-    assert is_transient(error)
+def test_a_database_that_cannot_now_is_unavailable(error: psycopg.Error) -> None:
+    assert not_now(error) is DatabaseUnavailable
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.lookup("40001")(), errors.lookup("40P01")(), lock_not_available(b"ProcessInterrupts")],
+    ids=lambda error: f"{type(error).__name__} {error.sqlstate}",
+)
+def test_another_transaction_in_the_way_is_a_conflict(error: psycopg.Error) -> None:
+    assert not_now(error) is TransactionConflict
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,7 @@ def test_what_passes_is_transient(error: psycopg.Error) -> None:
     ids=lambda error: f"{type(error).__name__} {getattr(error, 'sqlstate', '')}",
 )
 def test_what_stays_wrong_is_not_transient(error: Exception) -> None:
-    assert not is_transient(error)
+    assert not_now(error) is None
 
 
 def raised(
@@ -97,7 +105,7 @@ DEADLOCK = errors.DeadlockDetected("deadlock")
     ],
 )
 def test_a_transient_error_is_found_behind_others(error: Exception) -> None:
-    assert is_transient(error)
+    assert not_now(error) is TransactionConflict
 
 
 def test_errors_that_stand_behind_each_other_end() -> None:
@@ -108,7 +116,7 @@ def test_errors_that_stand_behind_each_other_end() -> None:
 
 
 def test_no_error_is_not_transient() -> None:
-    assert not is_transient(None)
+    assert not_now(None) is None
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,7 @@ def test_no_error_is_not_transient() -> None:
         ),
         (psycopg.OperationalError("no password supplied"), AuthenticationFailed, "DATABASE_URL"),
         (psycopg.OperationalError("Connection refused"), DatabaseUnavailable, "Connection refused"),
-        (errors.lookup("40001")("serialization"), DatabaseUnavailable, "serialization"),
+        (errors.lookup("40001")("serialization"), TransactionConflict, "serialization"),
         (errors.lookup("23514")("check"), DatabaseUnavailable, "check"),
     ],
 )

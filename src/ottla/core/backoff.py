@@ -20,6 +20,15 @@ def exponential_s(attempt: int, *, first_s: float, factor: float, max_s: float) 
         return max_s
 
 
+def conflict_delay_s(conflicts: int, chance: float) -> float:
+    """The wait after a transaction met its `conflicts`-th conflict (from 1); `chance` in [0, 1) spreads it.
+
+    Short, because the other transaction is over for the most part; spread over half of itself,
+    because two that met would meet again.
+    """
+    return exponential_s(conflicts, first_s=0.05, factor=2, max_s=5.0) * (0.5 + 0.5 * chance)
+
+
 @dataclass(frozen=True, slots=True)
 class InPlace:
     """Retry where the record stands: only its key waits, other keys go on.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from ottla.core.backoff import InPlace
+from ottla.core.backoff import InPlace, conflict_delay_s
 from ottla.core.retry_topics import RetryTopics, Stage, next_retry
 
 
@@ -57,13 +57,20 @@ class Interrupted:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class Conflicted:
+    """Another transaction was in the way of this one; the handler is not to blame and it is no attempt."""
+
+    error: BaseException
+
+
 class Cancelled(enum.Enum):
     """We ended the handler, because its partition goes or the process stops. Nothing is known to be done."""
 
     CANCELLED = "cancelled"
 
 
-Outcome = Ended | Failed | GivenUp | Interrupted | Cancelled
+Outcome = Ended | Failed | GivenUp | Interrupted | Conflicted | Cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,14 @@ class WaitForCure:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """The record keeps its lane, and the same attempt begins anew after `delay_s`, however often it has."""
+
+    delay_s: float
+    error: BaseException
+
+
 class Simple(enum.Enum):
     """Decisions that carry nothing."""
 
@@ -115,7 +130,7 @@ class Simple(enum.Enum):
     LEAVE = "leave"  # neither done nor handled again here: redelivered to whoever owns it next
 
 
-Decision = Simple | RetryInPlace | SendOn | StopPartition | WaitForCure
+Decision = Simple | RetryInPlace | SendOn | StopPartition | WaitForCure | RunAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +138,14 @@ class Moment:
     """When and where an outcome is decided on.
 
     `chance` in [0, 1) places the jitter, `now_ms` is the date, `first_seen_ms` the record's on
-    its first topic. The record has been failing here for `failing_s`.
+    its first topic. The record has been failing here for `failing_s`, and has met `conflicts`.
     """
 
     chance: float = 0.5
     now_ms: int = 0
     first_seen_ms: int = 0
     failing_s: float = 0.0
+    conflicts: int = 0
     is_window_full: bool = False
 
 
@@ -147,6 +163,8 @@ def decide(
             return Simple.DONE
         case Interrupted(error):
             return WaitForCure(error)
+        case Conflicted(error):
+            return RunAgain(conflict_delay_s(moment.conflicts, moment.chance), error)
         case Cancelled():
             return Simple.LEAVE
         case GivenUp(error, reason):

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ottla.errors import DatabaseUnavailable, Unavailable
 from ottla.postgres.database import FAILURE, driver_of
-from ottla.postgres.failures import is_transient
+from ottla.postgres.failures import not_now
 from ottla.postgres.outbox import PostgresOutbox
 from ottla.records import EncodedRecord
 
@@ -23,7 +23,7 @@ class Attempt:
     """One transaction on a connection: committed by `commit`, else nothing of it remains.
 
     An error that leaves the block is raised as it is after the rollback, or as
-    `DatabaseUnavailable` where the rules say that it is not the handler's.
+    `DatabaseUnavailable` or `TransactionConflict` where the rules say that it is not the handler's.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -69,10 +69,8 @@ class Attempt:
             raise DatabaseUnavailable(
                 f"the connection to PostgreSQL was lost in a transaction: {failure or error}"
             ) from error
-        if was_aborted and (is_transient(failure) or is_transient(error)):
-            raise DatabaseUnavailable(
-                f"PostgreSQL could not finish a transaction: {failure or error}"
-            ) from error
+        if was_aborted and (kind := not_now(failure) or not_now(error)) is not None:
+            raise kind(f"PostgreSQL could not finish a transaction: {failure or error}") from error
 
     def _is_aborted(self) -> bool:
         return self._driver.info.transaction_status is TransactionStatus.INERROR

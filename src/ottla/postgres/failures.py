@@ -7,8 +7,10 @@ The rules, all of them in this file:
    whatever was raised, signals included: a handler that meets a dead connection says
    things it would not say over a sound one, and will say them again if it means them.
 3. A transaction that PostgreSQL aborted is the world's when the error that aborted it
-   says "not now" (`is_transient`); else the handler's, as constraint violations are.
-4. Everything else a handler raises is its own, also errors of other databases it uses.
+   says "not now" (`not_now`); else the handler's, as constraint violations are.
+4. "Not now" because of another transaction is a `TransactionConflict`: the database is
+   well, and only what met the conflict has to be done again.
+5. Everything else a handler raises is its own, also errors of other databases it uses.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from ottla.errors import (
     DatabaseNotMigrated,
     DatabaseUnavailable,
     NotAuthorized,
+    TransactionConflict,
     Unavailable,
 )
 
@@ -38,9 +41,7 @@ _TRANSIENT = frozenset(
         "25006",  # read-only: a standby, or a primary that has been demoted
         "25P03",  # idle_in_transaction_session_timeout: this process stood still
         "25P04",  # transaction_timeout
-        "40001",  # serialization failure
         "40003",  # statement completion unknown
-        "40P01",  # deadlock
         "57P01",  # admin shutdown
         "57P02",  # crash shutdown
         "57P03",  # cannot connect now
@@ -48,6 +49,7 @@ _TRANSIENT = frozenset(
         "57P05",  # idle session timeout
     }
 )
+_CONFLICTS = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 _LOCK_NOT_AVAILABLE = "55P03"
 _NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})  # no such table, column, schema
 _NOT_AUTHORIZED = "42501"
@@ -75,9 +77,12 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             waiting += current.exceptions
 
 
-def is_transient(error: BaseException | None) -> bool:
-    """Whether a driver error in or behind `error` says "not now" rather than "not this"."""
-    return error is not None and any(_says_not_now(each) for each in causes(error))
+def not_now(error: BaseException | None) -> type[TransactionConflict | DatabaseUnavailable] | None:
+    """What a driver error in or behind `error` is if it says "not now" rather than "not this"."""
+    for each in () if error is None else causes(error):
+        if isinstance(each, psycopg.Error) and (kind := _kind(each)) is not None:
+            return kind
+    return None
 
 
 def of_our_own(error: BaseException, doing: str) -> Unavailable:
@@ -91,17 +96,19 @@ def of_our_own(error: BaseException, doing: str) -> Unavailable:
         return NotAuthorized(f"{doing}: {said}; grant it to the user of DATABASE_URL")
     if (sqlstate or "").startswith("28") or any(refusal in said for refusal in _REFUSALS):
         return AuthenticationFailed(f"{doing}: {said}; check user and password in DATABASE_URL")
-    return DatabaseUnavailable(f"{doing}: {said}")
+    kind = _kind(driver) if isinstance(driver, psycopg.Error) else None
+    return (kind or DatabaseUnavailable)(f"{doing}: {said}")
 
 
-def _says_not_now(error: BaseException) -> bool:
-    if not isinstance(error, psycopg.Error):
-        return False
+def _kind(error: psycopg.Error) -> type[TransactionConflict | DatabaseUnavailable] | None:
     sqlstate = error.sqlstate
     if sqlstate is None:  # no answer of the server: the connection is closed, lost, or was never made
-        return isinstance(error, psycopg.OperationalError)
+        return DatabaseUnavailable if isinstance(error, psycopg.OperationalError) else None
     if sqlstate == _LOCK_NOT_AVAILABLE:
         # `lock_timeout` is ours and means "not now"; NOWAIT is the handler's own question, answered.
         # Both share a SQLSTATE and their words are translated; only the first comes from an interrupt.
-        return error.diag.source_function == "ProcessInterrupts"
-    return sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES
+        return TransactionConflict if error.diag.source_function == "ProcessInterrupts" else None
+    if sqlstate in _CONFLICTS:
+        return TransactionConflict
+    is_transient = sqlstate in _TRANSIENT or sqlstate[:2] in _TRANSIENT_CLASSES
+    return DatabaseUnavailable if is_transient else None

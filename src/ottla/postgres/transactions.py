@@ -31,7 +31,7 @@ class PostgresTransactions:
 
         What the block raises is raised after the rollback. Raises `DatabaseUnavailable`
         where PostgreSQL is to blame; a COMMIT whose answer was lost raises it too, and
-        may have taken place.
+        may have taken place. Raises `TransactionConflict` where nothing did, because of another one.
         """
         async with self._database.connection() as connection:
             session = AsyncSession(connection, join_transaction_mode="rollback_only", expire_on_commit=False)

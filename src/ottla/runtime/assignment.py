@@ -37,6 +37,7 @@ class Delivery:
         "arrival",
         "attempt",
         "burials",
+        "conflicts",
         "failed_at",
         "is_cancelled",
         "lane",
@@ -66,6 +67,7 @@ class Delivery:
         self.failed_at: float | None = None  # by the engine's clock, when its first attempt failed
         self.arrival: Arrival | None = None  # of a record that came by a detour
         self.pending: SendOn | None = None  # ended here: what is left is to write it elsewhere
+        self.conflicts = 0  # how often another transaction was in its way
         self.burials = 0  # how often that could not be done
         self.is_cancelled = False
         self._headers: Headers | EllipsisType | None = ...  # not asked for yet

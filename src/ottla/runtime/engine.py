@@ -22,10 +22,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ottla.core.backoff import InPlace, exponential_s
+from ottla.core.backoff import InPlace, conflict_delay_s, exponential_s
 from ottla.core.decide import (
     Bury,
     Cancelled,
+    Conflicted,
     Ended,
     Failed,
     Forward,
@@ -34,6 +35,7 @@ from ottla.core.decide import (
     Outcome,
     Reason,
     RetryInPlace,
+    RunAgain,
     SendOn,
     Simple,
     StopPartition,
@@ -47,7 +49,7 @@ from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
 from ottla.core.retry_topics import RetryTopics
 from ottla.core.suspension import Suspension
-from ottla.errors import FatalClientError, OttlaError, Unavailable
+from ottla.errors import FatalClientError, OttlaError, TransactionConflict, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
 from ottla.records import Headers, TopicPartition
 from ottla.runtime.assignment import Delivery, Drain, PartitionState, Phase
@@ -62,6 +64,8 @@ _PUBLISH_S = 0.02
 """How old a finished record may be before the poll thread knows of it."""
 _LEAVE_S = 2.0
 """How long a source may take to commit and leave that nobody waits for any more."""
+_CONFLICTS_UNSAID = 4
+"""From so many conflicts of one record on they are said, and then each time they have doubled."""
 _FAILURES_BEFORE_STOP = 3
 """How often one record may not be written to the topic where it ends before its partition stops."""
 
@@ -510,6 +514,9 @@ class Engine:
                 self._release(delivery)
             case WaitForCure(error):
                 self._wait_for_cure(delivery, error)
+            case RunAgain(delay_s, error):
+                delivery.attempt -= 1
+                self._run_again(delivery, delay_s, error)
             case RetryInPlace(delay_s):
                 self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
@@ -525,11 +532,13 @@ class Engine:
         now = self._clock.now()
         if delivery.failed_at is None and isinstance(outcome, Failed):
             delivery.failed_at = now
+        delivery.conflicts += isinstance(outcome, Conflicted)
         return Moment(
             chance=self._chance(),
             now_ms=self._clock.time_ms(),
             first_seen_ms=delivery.first_seen_ms,
             failing_s=0.0 if delivery.failed_at is None else now - delivery.failed_at,
+            conflicts=delivery.conflicts,
             is_window_full=self._is_filling_window(delivery),
         )
 
@@ -585,6 +594,10 @@ class Engine:
         delivery.pending = decision
         try:
             await self._settlement.send_on(delivery, decision)
+        except TransactionConflict as error:
+            delivery.conflicts += 1
+            self._run_again(delivery, conflict_delay_s(delivery.conflicts, self._chance()), error)
+            return
         except OttlaError as error:
             self._not_sent_on(delivery, decision, error)
             return
@@ -621,6 +634,23 @@ class Engine:
         _log.error("%s: %s could not be written, again in %.1f s: %s", self.name, what, delay_s, error)
         if delivery.burials >= _FAILURES_BEFORE_STOP and state.phase is Phase.OPEN:
             self._stop_partition(state, f"{what} cannot be written: {error}")
+        self._back_off(delivery, delay_s, error)
+
+    def _run_again(self, delivery: Delivery, delay_s: float, error: BaseException) -> None:
+        """After a conflict of transactions, however often: the database is well, and other keys go on."""
+        if delivery.state.phase is Phase.CLOSED:
+            self._release(delivery)
+            return
+        count = delivery.conflicts
+        if count >= _CONFLICTS_UNSAID and count.bit_count() == 1:
+            _log.warning(
+                "%s: %s met the %d. conflict of transactions, again in %.1f s: %s",
+                self.name,
+                delivery,
+                count,
+                delay_s,
+                error,
+            )
         self._back_off(delivery, delay_s, error)
 
     # -- stopped partitions

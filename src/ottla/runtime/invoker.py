@@ -14,9 +14,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from ottla.core.decide import Ended, Failed, GivenUp, Interrupted, Outcome, Reason
+from ottla.core.decide import Conflicted, Ended, Failed, GivenUp, Interrupted, Outcome, Reason
 from ottla.core.identity import content_digest, event_id
-from ottla.errors import DeadLetter, EventIdReused, Retry, Skip, Unavailable, Undecodable
+from ottla.errors import DeadLetter, EventIdReused, Retry, Skip, TransactionConflict, Unavailable, Undecodable
 from ottla.ports import Claim, Inbox, InboxKey
 from ottla.records import Headers, Record
 from ottla.runtime.assignment import Delivery
@@ -123,7 +123,8 @@ class Invoker:
             case Retry(after=after):
                 return Failed(error, after_s=None if after is None else max(0.0, after.total_seconds()))
         if (unavailable := _unavailable(error)) is not None:
-            return Interrupted(unavailable)
+            is_conflict = isinstance(unavailable, TransactionConflict)
+            return Conflicted(unavailable) if is_conflict else Interrupted(unavailable)
         return Failed(error, is_fatal=self._is_fatal(error))
 
     async def _plain(self, delivery: Delivery) -> Outcome:

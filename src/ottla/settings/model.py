@@ -19,6 +19,8 @@ RawProperties = dict[str, str | int | float | bool]
 """librdkafka properties as TOML gives them."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+"""For PostgreSQL, which takes what rounds to 0 ms as "never"."""
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
 SettingPath = tuple[str, ...]
@@ -117,6 +119,15 @@ class Settings(BaseModel):
     )
     database_connections: Annotated[int, Field(ge=2, le=10_000)] = Field(
         default=8, description="connections per process, one of them for the outbox"
+    )
+    database_lock_timeout_s: Timeout = Field(
+        default=30, description="how long a statement waits for a lock; then its transaction is run again"
+    )
+    database_idle_in_transaction_s: Timeout = Field(
+        default=60, description="how long a transaction may lie idle before PostgreSQL ends it and its locks"
+    )
+    database_unanswered_s: Timeout = Field(
+        default=15, description="how long what was sent may stay unacknowledged before a connection is dead"
     )
     database_schema: str = Field(
         default="ottla", pattern=r"^[a-z_][a-z0-9_]{0,62}$", description="schema of Ottla's tables"

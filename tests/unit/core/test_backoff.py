@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ottla.core.backoff import InPlace, Never, exponential_s
+from ottla.core.backoff import InPlace, Never, conflict_delay_s, exponential_s
 from ottla.errors import WiringError
 
 FAR = 10**6
@@ -27,6 +27,13 @@ POLICIES = st.builds(
 )
 def test_the_wait_doubles_up_to_its_cap(attempt: int, waits_s: float) -> None:
     assert exponential_s(attempt, first_s=0.2, factor=2, max_s=30) == pytest.approx(waits_s)
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "chance", "waits_s"), [(1, 0.0, 0.025), (1, 1.0, 0.05), (4, 1.0, 0.4), (FAR, 1.0, 5.0)]
+)
+def test_the_wait_after_a_conflict_is_short_and_spread(conflicts: int, chance: float, waits_s: float) -> None:
+    assert conflict_delay_s(conflicts, chance) == pytest.approx(waits_s)
 
 
 @pytest.mark.parametrize("attempt", [1, 2, FAR])

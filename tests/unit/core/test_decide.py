@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ottla.core.backoff import InPlace
+from ottla.core.backoff import InPlace, conflict_delay_s
 from ottla.core.decide import (
     Bury,
     Cancelled,
+    Conflicted,
     Decision,
     Ended,
     Failed,
@@ -21,6 +22,7 @@ from ottla.core.decide import (
     Outcome,
     Reason,
     RetryInPlace,
+    RunAgain,
     Simple,
     StopPartition,
     WaitForCure,
@@ -33,6 +35,7 @@ ERROR = ValueError("no")
 
 DONE, LEAVE = Simple.DONE, Simple.LEAVE
 CURE, STOP = WaitForCure(ERROR), StopPartition(ERROR)
+AGAIN = RunAgain(conflict_delay_s(0, 0.5), ERROR)
 IN_1S, IN_7S, IN_99S = RetryInPlace(1.0), RetryInPlace(7.0), RetryInPlace(99.0)
 
 
@@ -62,6 +65,7 @@ TABLE: list[tuple[Outcome, Row]] = [
     (Failed(ERROR, is_fatal=True, after_s=7.0), ((FATAL, STOP), (FATAL, STOP), (FATAL, STOP), (FATAL, STOP))),
     *((given_up(reason), ((bury(reason), STOP),) * 4) for reason in Reason),
     (Interrupted(ERROR), ((CURE, CURE), (CURE, CURE), (CURE, CURE), (CURE, CURE))),
+    (Conflicted(ERROR), ((AGAIN, AGAIN), (AGAIN, AGAIN), (AGAIN, AGAIN), (AGAIN, AGAIN))),
     (Cancelled.CANCELLED, ((LEAVE, LEAVE), (LEAVE, LEAVE), (LEAVE, LEAVE), (LEAVE, LEAVE))),
 ]
 CIRCUMSTANCES = [(1, False), (1, True), (3, False), (3, True)]

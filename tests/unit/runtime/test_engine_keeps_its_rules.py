@@ -27,10 +27,10 @@ from hypothesis.stateful import (
 )
 
 from ottla.core.backoff import InPlace
-from ottla.core.decide import Bury, Ended, Failed, GivenUp, Interrupted, Outcome, Reason, SendOn
+from ottla.core.decide import Bury, Conflicted, Ended, Failed, GivenUp, Interrupted, Outcome, Reason, SendOn
 from ottla.core.guard import Guard, GuardState
 from ottla.core.retry_topics import RetryTopics
-from ottla.errors import DatabaseUnavailable, SendTimedOut
+from ottla.errors import DatabaseUnavailable, SendTimedOut, TransactionConflict
 from ottla.ports import Gap, Load, Progress, RecordSink, Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery, Phase
@@ -321,6 +321,7 @@ class EngineBesideAModel(RuleBasedStateMachine):
                 Failed(ValueError(), after_s=0.0),
                 GivenUp(ValueError(), Reason.UNDECODABLE),
                 Interrupted(DatabaseUnavailable()),
+                Conflicted(TransactionConflict()),
             ]
         ),
     )
@@ -351,6 +352,13 @@ class EngineBesideAModel(RuleBasedStateMachine):
             for delivery in list(self.burials):
                 self._end_burial(delivery, is_written=False)
             self.turn(5)
+
+    @precondition(lambda self: self.burials)
+    @rule(which=st.integers(0, 2))
+    def conflict_of_a_burial(self, which: int) -> None:
+        """Another transaction is in the way of the dead letter's."""
+        self.burials[list(self.burials)[which % len(self.burials)]].set_exception(TransactionConflict())
+        self._settle()
 
     def _end_burial(self, delivery: Delivery, *, is_written: bool) -> None:
         partition = self.partitions[delivery.message.partition()]

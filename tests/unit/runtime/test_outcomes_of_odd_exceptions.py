@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ottla.core.decide import Failed, Interrupted
-from ottla.errors import DatabaseUnavailable
+from ottla.core.decide import Conflicted, Failed, Interrupted
+from ottla.errors import DatabaseUnavailable, TransactionConflict
 from ottla.ports import Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery, PartitionState
@@ -42,3 +42,13 @@ async def test_the_frameworks_failure_is_found_behind_what_the_handler_made_of_i
     outcome = await invoker_of(error)(Delivery(Message(0, 0, None), STATE, 0, None))
 
     assert outcome == Interrupted(away)
+
+
+async def test_a_conflict_of_transactions_is_told_apart_from_a_database_that_is_away() -> None:
+    conflict = TransactionConflict("deadlock detected")
+    error = ValueError("could not bill")
+    error.__cause__ = conflict
+
+    outcome = await invoker_of(error)(Delivery(Message(0, 0, None), STATE, 0, None))
+
+    assert outcome == Conflicted(conflict)
