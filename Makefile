@@ -60,6 +60,10 @@ spike: $(VENV) $(KAFKA) ## orders faster than they are billed, with billing and 
 crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 	@$(BIN)/python -m tests.crash.table
 
+.PHONY: outbox-chaos
+outbox-chaos: $(VENV) $(KAFKA) ## the relay and brokers killed while writers commit and roll back; then each event is looked for
+	@$(BIN)/python -m tests.outbox_chaos
+
 .PHONY: replay-test
 replay-test: $(VENV) $(KAFKA) ## dead letters replayed to the group that failed, the replay killed on its way
 	@$(BIN)/python -m tests.replay

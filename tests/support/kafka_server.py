@@ -136,12 +136,20 @@ class KafkaServer(Kafka):
     """A broker that ends with this process, its folder with it; restarts keep data and port.
 
     The first start takes 3 s, one after `stop` 3 s, one after `kill` 6 s.
-    `properties` go over the ones above; `heap_mb` is the JVM's.
+    `properties` go over the ones above; `heap_mb` is the JVM's. Brokers of one cluster
+    share a `cluster_id`, and must be started side by side: one alone waits for a quorum.
     """
 
-    def __init__(self, properties: Mapping[str, str] | None = None, *, heap_mb: int = 512) -> None:
+    def __init__(
+        self,
+        properties: Mapping[str, str] | None = None,
+        *,
+        heap_mb: int = 512,
+        cluster_id: str | None = None,
+    ) -> None:
         self._properties = dict(properties or {})
         self._heap_mb = heap_mb
+        self._cluster_id = cluster_id or new_cluster_id()
         self._port, self._controller_port = free_port(), free_port()
         super().__init__(f"127.0.0.1:{self._port}")
         self._server: GuardedServer | None = None
@@ -219,11 +227,9 @@ class KafkaServer(Kafka):
         file = server.folder / "server.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         (server.folder / "log4j2.xml").write_text(_LOG4J.format(file=server.folder / _LOG))
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # In one word: one id in 64 begins with "-" and would pass for an option.
-        self._run(
-            server, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(file)
-        )
+        identity = f"--cluster-id={self._cluster_id}"
+        self._run(server, "kafka.tools.StorageTool", "format", identity, "--config", str(file))
         if server.wait(_START_S) != 0:
             raise RuntimeError(f"Kafka's log could not be formatted:\n{server.tail(_CONSOLE)}")
 
@@ -252,6 +258,11 @@ class KafkaServer(Kafka):
 def _serves(log: Path, already: int) -> bool:
     """Whether the log says so since its first `already` bytes; to ask the broker would log refusals."""
     return log.exists() and b"Kafka Server started" in log.read_bytes()[already:]
+
+
+def new_cluster_id() -> str:
+    """As Kafka makes them: 16 bytes in base64."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def kafka_libs() -> Path:

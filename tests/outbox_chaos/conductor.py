@@ -1,0 +1,159 @@
+"""Kills whoever relays, and brokers, at the moments that are planned; then waits until all is calm.
+
+A kill counts when it strikes a leader at work: it holds the lock, it has published since it
+took it, and rows wait behind it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+import psycopg
+
+from tests.outbox_chaos.plan import thresholds
+from tests.outbox_chaos.world import World
+from tests.outbox_chaos.writer import EVENTS
+
+_LOOK_S = 0.02
+_SAY_S = 10.0
+_STALLED_S = 180.0
+"""Without any progress; the machine may be busy with others."""
+
+
+class Stalled(Exception):
+    """Nothing goes on any more."""
+
+
+@dataclass
+class Struck:
+    """What was killed, and how long nobody led after each leader."""
+
+    leaders: int = 0
+    brokers: int = 0
+    without_leader_s: list[float] = field(default_factory=list)
+
+
+class Conductor:
+    """One run, from the start of the processes until nothing is left to do."""
+
+    def __init__(self, world: World, *, kills: int, broker_kills: int, say: Callable[[str], None]) -> None:
+        self._world = world
+        self._say = say
+        self._chance = Random(world.seed)
+        self._kills = thresholds(kills, world.events)
+        self._broker_kills = thresholds(broker_kills, world.events)
+        self._restarting: list[threading.Thread] = []
+        self._progress_at = self._said_at = time.monotonic()
+        self._progress = (0, 0)
+        self.struck = Struck()
+
+    def run(self) -> None:
+        """Raises `Stalled`, and `RuntimeError` when a process has ended that should not."""
+        self._world.start_all()
+        try:
+            with self._world.sql() as sql:
+                self._strike_until_all_is_written(sql)
+            self._await_calm()
+        finally:
+            for thread in self._restarting:
+                thread.join()
+
+    # -- while events are written and relayed
+
+    def _strike_until_all_is_written(self, sql: psycopg.Connection) -> None:
+        leader, relayed_at_lead = None, 0
+        while True:
+            are_writing = self._writers_run()
+            relayed, waiting = self._world.relayed(sql)
+            now_leads = self._world.leader(sql)
+            if now_leads != leader:
+                leader, relayed_at_lead = now_leads, relayed
+            if (
+                leader is not None
+                and waiting
+                and relayed > relayed_at_lead
+                and self._is_due(self._kills, relayed)
+            ):
+                self._kill_leader(leader, sql)
+                leader = None
+            if self._is_due(self._broker_kills, relayed):
+                self._kill_broker()
+            self._look(relayed)
+            if not are_writing and not waiting:
+                return
+            time.sleep(_LOOK_S * self._chance.random())
+
+    @staticmethod
+    def _is_due(thresholds: list[int], relayed: int) -> bool:
+        return bool(thresholds) and relayed >= thresholds[0]
+
+    def _kill_leader(self, user: str, sql: psycopg.Connection) -> None:
+        self._kills.pop(0)
+        self._world.relays[user].kill()
+        struck_at = time.monotonic()
+        self._world.relays[user].wait()
+        self.struck.leaders += 1
+        while (heir := self._world.leader(sql)) is None or heir == user:
+            self._look(self._world.relayed(sql)[0])
+            time.sleep(_LOOK_S)
+        self.struck.without_leader_s.append(time.monotonic() - struck_at)
+        self._world.start_relay(user)
+
+    def _kill_broker(self) -> None:
+        """One at a time: the next is due when all are in sync again."""
+        if any(thread.is_alive() for thread in self._restarting):
+            return
+        self._broker_kills.pop(0)
+        broker = self._chance.choice(self._world.kafka.brokers)
+        away_s = self._chance.uniform(2, 5)
+        broker.kill()
+        self.struck.brokers += 1
+
+        def restart() -> None:
+            time.sleep(away_s)
+            broker.start()
+            while not self._world.kafka.is_whole(EVENTS.name):
+                time.sleep(0.2)
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        self._restarting.append(thread)
+
+    # -- until nothing is left
+
+    def _await_calm(self) -> None:
+        """The reader has had every event once, or does not go on."""
+        written = self._world.count("SELECT count(*) FROM ledger")
+        while self._effects() < written:
+            self._look(written)
+            time.sleep(0.2)
+        self._world.stop()
+
+    def _effects(self) -> int:
+        return self._world.count("SELECT count(DISTINCT event_id) FROM effect", "reader")
+
+    # -- looking
+
+    def _writers_run(self) -> bool:
+        codes = [process.poll() for process in self._world.writers]
+        if any(code for code in codes):
+            raise RuntimeError(f"a writer has ended: {codes}; see {self._world.folder}")
+        return None in codes
+
+    def _look(self, relayed: int) -> None:
+        """Say how far it is, now and then; raise when it goes no further."""
+        now = time.monotonic()
+        if now - self._said_at < _SAY_S:
+            return
+        self._said_at = now
+        progress = (relayed, self._effects())
+        if progress != self._progress:
+            self._progress, self._progress_at = progress, now
+        if now - self._progress_at > _STALLED_S:
+            raise Stalled(f"nothing has gone on for {_STALLED_S:.0f} s; see {self._world.folder}")
+        killed = f"leaders killed {self.struck.leaders}, brokers {self.struck.brokers}"
+        self._say(f"relayed {relayed}, read {progress[1]}, {killed}")
