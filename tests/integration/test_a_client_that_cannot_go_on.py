@@ -24,10 +24,7 @@ async def test_a_fenced_member_ends_its_process_with_1_and_one_line(
 ) -> None:
     topic = new_topic(partitions=1)
     kafka.create_topic(f"{topic}-{topic}-dlt")
-    (tmp_path / "ottla.toml").write_text('[kafka.consumer]\n"group.instance.id" = "pod-0"\n')
-    environment = noting(
-        kafka, topic, tmp_path / "notes", OTTLA_CONFIG=str(tmp_path / "ottla.toml"), KAFKA_DRAIN_S="3"
-    )
+    environment = noting(kafka, topic, tmp_path / "notes", KAFKA_GROUP_INSTANCE_ID="pod-0", KAFKA_DRAIN_S="3")
 
     with service(NOTING, tmp_path, environment=environment) as first:
         await first.says("assigned")
@@ -35,7 +32,7 @@ async def test_a_fenced_member_ends_its_process_with_1_and_one_line(
             {
                 "bootstrap.servers": kafka.bootstrap_servers,
                 "group.id": topic,
-                "group.instance.id": "pod-0",
+                "group.instance.id": f"pod-0-{topic}",
                 "partition.assignment.strategy": "cooperative-sticky",
             }
         )
@@ -50,6 +47,7 @@ async def test_a_fenced_member_ends_its_process_with_1_and_one_line(
     ends = [line for line in first.output().splitlines() if line.startswith("ottla: ")]
     assert len(ends) == 1, first.output()
     assert "the Kafka client cannot go on" in ends[0]
+    assert "KAFKA_GROUP_INSTANCE_ID" in ends[0]
     assert "Traceback" not in first.output()
 
 
@@ -58,9 +56,7 @@ async def test_an_app_that_has_failed_inside_another_process_says_so(
 ) -> None:
     topic = new_topic(partitions=1)
     kafka.create_topic(f"{topic}-{topic}-dlt")
-    settings = settings_for(kafka, KAFKA_GROUP_ID=topic)
-    fixed = {"group.instance.id": "pod-0"}
-    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"consumer": fixed})})
+    settings = settings_for(kafka, KAFKA_GROUP_ID=topic, KAFKA_GROUP_INSTANCE_ID="pod-0")
     first, second = App("billing", settings=settings), App("billing", settings=settings)
     handled: list[str] = []
     for app in (first, second):

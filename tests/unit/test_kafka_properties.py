@@ -12,6 +12,7 @@ from ottla.kafka.properties import (
     client_properties,
     consumer_properties,
     producer_properties,
+    static_membership,
 )
 from ottla.settings import Settings
 
@@ -49,6 +50,14 @@ def test_a_consumer_neither_commits_nor_resets_by_itself() -> None:
         "max.poll.interval.ms": "300000",
     }
     assert safe.items() <= properties.items()
+
+
+def test_listeners_of_a_static_member_have_names_of_their_own() -> None:
+    kafka = settings(group_instance_id="billing-0").kafka
+
+    assert static_membership(kafka, "billing/orders") == {"group.instance.id": "billing-0-orders"}
+    assert static_membership(kafka, "billing/orders-dlt") == {"group.instance.id": "billing-0-orders-dlt"}
+    assert static_membership(settings().kafka, "billing/orders") == {}
 
 
 def test_the_newer_group_protocol_leaves_out_what_the_broker_decides() -> None:

@@ -269,6 +269,8 @@ def test_plaintext_to_another_machine_must_be_asked_for() -> None:
         ("group.id", "x"),
         ("bootstrap.servers", "x"),
         ("group.protocol", "consumer"),
+        ("group.instance.id", "pod-0"),
+        ("partition.assignment.strategy", "range"),
         ("max.poll.interval.ms", 1),
         ("on_commit", "x"),
         ("error_cb", "x"),

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from ottla.errors import (
     AuthenticationFailed,
     BrokerUnavailable,
+    FatalClientError,
     NotAuthorized,
     ProducerClosed,
     RecordTooLarge,
@@ -34,6 +35,8 @@ _UNKNOWN_TOPIC = {
     KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,
 }
+# A fatal error comes without the code of its reason, only with librdkafka's words for it.
+_FENCED = ("group.instance.id", "instance ID is still used")
 _UNREACHABLE = {KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
 
 _SHOWN_KEY = 100
@@ -77,6 +80,14 @@ def send_failure(error: KafkaError, topic: str, key: bytes | None, last_error: s
     kind, cure = _SEND.get(error.code(), (SendRefused, "see the broker's log and the topic's policy"))
     trouble = f" (the client's last trouble: {last_error})" if kind is SendTimedOut and last_error else ""
     return kind(f"{record_name(topic, key)}: {error.str()}{trouble}; {cure}", topic=topic, key=key)
+
+
+def fatal(name: str, error: KafkaError) -> FatalClientError:
+    """What ends the process; of a name of a static member that another one has, with the cure."""
+    said, cure = error.str(), ""
+    if any(words in said for words in _FENCED):
+        cure = "; another process has the same KAFKA_GROUP_INSTANCE_ID: give each one of its own"
+    return FatalClientError(f"{name}: the Kafka client cannot go on: {said}{cure}")
 
 
 def is_fatal(error: KafkaError) -> bool:

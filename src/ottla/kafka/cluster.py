@@ -9,7 +9,12 @@ from ottla.errors import FatalClientError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.consumer import KafkaSource
 from ottla.kafka.producer import KafkaProducer
-from ottla.kafka.properties import client_properties, consumer_properties, producer_properties
+from ottla.kafka.properties import (
+    client_properties,
+    consumer_properties,
+    producer_properties,
+    static_membership,
+)
 from ottla.ports import SourcePolicy
 from ottla.settings import Settings, load_settings
 
@@ -43,14 +48,12 @@ class KafkaCluster:
     def member(self, topic: str, policy: SourcePolicy, *, group: str, name: str) -> KafkaSource:
         """A consumer of `topic` in `group`."""
         kafka = self.settings.kafka
-        assignor = str(kafka.consumer.get("partition.assignment.strategy", kafka.assignor))
-        protocol = kafka.consumer.get("group.protocol", kafka.group_protocol)
         return KafkaSource(
-            consumer_properties(self.settings, group),
+            consumer_properties(self.settings, group) | static_membership(kafka, name),
             [topic],
             policy,
             name=name,
-            is_incremental=protocol == "consumer" or assignor == "cooperative-sticky",
+            is_incremental=kafka.group_protocol == "consumer" or kafka.assignor == "cooperative-sticky",
         )
 
     async def partitions(self, topics: Iterable[str]) -> dict[str, int]:

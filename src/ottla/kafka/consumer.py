@@ -38,7 +38,7 @@ from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitLedger, Committable
 from ottla.core.pacing import Pacing, Poll, Step
 from ottla.errors import BrokerUnavailable, FatalClientError
-from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, settings_error, unavailable
+from ottla.kafka.client_errors import UNAUTHORIZED, fatal, is_fatal, settings_error, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.ports import Gap, Message, Progress, RecordSink, SourcePolicy, Start
 from ottla.records import TopicPartition
@@ -582,10 +582,7 @@ class KafkaSource:
     def _on_error(self, error: KafkaError) -> None:
         """Client errors, from callbacks and from polled events. Transient ones librdkafka handles itself."""
         if is_fatal(error):
-            self._tell(
-                self._sink.fatal,
-                FatalClientError(f"{self._name}: the Kafka client cannot go on: {error.str()}"),
-            )
+            self._tell(self._sink.fatal, fatal(self._name, error))
             self._close_at = time.monotonic() + 1
         elif (trouble := unavailable(error, self._topics)) is not None:
             self._has_trouble = True

@@ -74,6 +74,16 @@ def consumer_properties(settings: Settings, group: str) -> Properties:
     return properties | _written(kafka.client) | _written(kafka.consumer)
 
 
+def static_membership(kafka: KafkaSettings, listener: str) -> Properties:
+    """The name that a member keeps over restarts, where the process has one; `listener` is `<group>/<topic>`.
+
+    One for each listener: they may be in one group, where a second member of a name fences the first.
+    """
+    if kafka.group_instance_id is None:
+        return {}
+    return {"group.instance.id": f"{kafka.group_instance_id}-{listener.rpartition('/')[2]}"}
+
+
 def reader_properties(settings: Settings) -> Properties:
     """A consumer that is assigned its partitions and commits nothing: no group comes to be by it.
 

@@ -74,6 +74,11 @@ class KafkaSettings(BaseModel):
     assignor: Literal["cooperative-sticky", "range", "roundrobin"] = Field(
         default="cooperative-sticky", description="who gets which partition, in the classic protocol"
     )
+    group_instance_id: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="static membership: a name that this process keeps over restarts and no other has",
+    )
     session_timeout_s: Seconds = Field(
         default=45, description="a member silent for longer is dead; the broker decides with KIP-848"
     )

@@ -208,6 +208,14 @@ _REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     "metadata.broker.list": (_always, "set KAFKA_BOOTSTRAP_SERVERS instead"),
     "group.id": (_always, "set KAFKA_GROUP_ID instead: names of dead-letter topics follow from it"),
     "group.protocol": (_always, "set KAFKA_GROUP_PROTOCOL instead"),
+    "group.instance.id": (
+        _always,
+        "set KAFKA_GROUP_INSTANCE_ID instead: listeners of a process need one each, or fence each other",
+    ),
+    "partition.assignment.strategy": (
+        _always,
+        "set KAFKA_ASSIGNOR instead: how partitions are taken up and given away follows from it",
+    ),
     "max.poll.interval.ms": (
         _always,
         "set KAFKA_MAX_POLL_INTERVAL_S instead: KAFKA_DRAIN_S is checked against it",
