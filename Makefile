@@ -76,6 +76,10 @@ fuzz: $(VENV) $(KAFKA) ## 100,000 random records, each of which must be accounte
 interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one broker
 	@$(BIN)/python -m tests.interop
 
+.PHONY: msk-iam-test
+msk-iam-test: $(VENV) $(KAFKA) ## MSK IAM without AWS, TLS, SCRAM, OAuth: let in, refused, renewed
+	@$(BIN)/python -m tests.security
+
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick

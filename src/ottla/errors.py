@@ -6,7 +6,7 @@ OttlaError
 │   └── WiringError           listeners, topics, annotations that do not fit
 ├── Unavailable               the outside cures it: no handler's attempt, waited for without end
 │   ├── BrokerUnavailable     unreachable, refusing, or not answering in time
-│   ├── AuthenticationFailed  wrong user, password or certificate
+│   ├── AuthenticationFailed  wrong user, password, certificate or token
 │   ├── NotAuthorized         an ACL is missing
 │   ├── TopicMissing          a topic does not exist
 │   ├── DatabaseUnavailable   no connection, or a lost one

@@ -18,7 +18,7 @@ from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.outbox import StoredRecord, Wanted
 from ottla.core.pacing import BufferLimits
 from ottla.core.start_offsets import Offsets
-from ottla.errors import FatalClientError, Unavailable
+from ottla.errors import FatalClientError, SettingsError, Unavailable
 from ottla.records import EncodedRecord, Headers, SendResult, TopicPartition
 from ottla.settings import Settings
 
@@ -242,8 +242,8 @@ class RecordSink(Protocol):
         """Something outside keeps records from coming; None: they come again."""
         ...
 
-    def fatal(self, error: FatalClientError) -> None:
-        """The source has ended for good."""
+    def fatal(self, error: FatalClientError | SettingsError) -> None:
+        """The source has ended for good, or cannot begin: the client refuses a property."""
         ...
 
 
@@ -251,11 +251,7 @@ class RecordSource(Protocol):
     """Where a listener's records come from: one group member, polled by a thread of its own."""
 
     def open(self, sink: RecordSink) -> None:
-        """Join the group and begin to poll. Call it on the event loop.
-
-        Raises:
-            SettingsError: the client refuses a property.
-        """
+        """Join the group and begin to poll. Call it on the event loop."""
         ...
 
     def publish(self, progress: Progress) -> None:

@@ -39,11 +39,13 @@ class GuardedKafka(Kafka):
         admin = self.admin()
         admin.alter_user_scram_credentials([credential])[name].result(_ANSWER_S)
 
-    def allow(self, user: str, operation: AclOperation, topic: str) -> None:
-        """Give a right on one topic, or on all by `*`."""
+    def allow(
+        self, user: str, operation: AclOperation, name: str, kind: ResourceType = ResourceType.TOPIC
+    ) -> None:
+        """Give a right on one topic, or on all by `*`; or on what else `kind` says."""
         rule = AclBinding(
-            ResourceType.TOPIC,
-            topic,
+            kind,
+            name,
             ResourcePatternType.LITERAL,
             f"User:{user}",
             "*",

@@ -8,7 +8,7 @@ import signal
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -136,8 +136,9 @@ class KafkaServer(Kafka):
     """A broker that ends with this process, its folder with it; restarts keep data and port.
 
     The first start takes 3 s, one after `stop` 3 s, one after `kill` 6 s.
-    `properties` go over the ones above; `heap_mb` is the JVM's. Brokers of one cluster
-    share a `cluster_id`, and must be started side by side: one alone waits for a quorum.
+    `properties` go over the ones above; `heap_mb` and `jvm` are the JVM's; `classes` is a
+    folder of compiled classes for the broker to find. Brokers of one cluster share a
+    `cluster_id`, and must be started side by side: one alone waits for a quorum.
     """
 
     def __init__(
@@ -145,9 +146,12 @@ class KafkaServer(Kafka):
         properties: Mapping[str, str] | None = None,
         *,
         heap_mb: int = 512,
+        jvm: Sequence[str] = (),
+        classes: Path | None = None,
         cluster_id: str | None = None,
     ) -> None:
         self._properties = dict(properties or {})
+        self._jvm, self._classes = list(jvm), classes
         self._heap_mb = heap_mb
         self._cluster_id = cluster_id or new_cluster_id()
         self._port, self._controller_port = free_port(), free_port()
@@ -240,8 +244,9 @@ class KafkaServer(Kafka):
                 f"-Xmx{self._heap_mb}m",
                 "-XX:TieredStopAtLevel=1",  # starts sooner; the broker is not what is measured
                 f"-Dlog4j2.configurationFile={server.folder / 'log4j2.xml'}",
+                *self._jvm,
                 "-cp",
-                f"{self._libs}/*",
+                f"{self._libs}/*" if self._classes is None else f"{self._libs}/*:{self._classes}",
                 main_class,
                 *arguments,
             ],

@@ -49,7 +49,13 @@ from tests.support.pages import ROOT, Block, blocks, pages, without_blocks
 
 PAGES = pages()
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
-HOSTS = {"keepachangelog.com", "www.brucehardie.com", "example.org"}
+HOSTS = {
+    "keepachangelog.com",
+    "www.brucehardie.com",
+    "example.org",
+    "idp.example.org",
+    "b-1.shop.a1b2c3.c2.kafka.eu-west-1.amazonaws.com",
+}
 """The only hosts that pages may name: those of package registries differ from place to place."""
 _HOST = re.compile(r"\b(?:[\w-]+\.)+(?:com|org|net|io|dev|cloud|internal|local)\b(?![\w.]*[=(])")
 OTHER_VARIABLES = {"OTTLA_CONFIG"}

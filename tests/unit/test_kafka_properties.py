@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
+from ottla.errors import AuthenticationFailed
+from ottla.kafka.client_errors import unavailable
 from ottla.kafka.properties import (
     CLIENT_LOGGER,
     client_properties,
     consumer_properties,
     producer_properties,
+    reader_properties,
     static_membership,
 )
 from ottla.settings import Settings
@@ -150,6 +154,60 @@ def test_librdkafka_takes_the_properties(protocol: str, kafka: dict[str, Any]) -
     producer = refused(Producer, producer_properties(sound))
 
     assert (consumer, producer) == (None, None)
+
+
+def test_msk_iam_gives_every_client_one_callback_for_tokens() -> None:
+    found = settings(security="msk-iam", aws_region="eu-west-1")
+
+    callbacks = {
+        properties["oauth_cb"]
+        for properties in (
+            client_properties(found),
+            consumer_properties(found, "g"),
+            reader_properties(found),
+            producer_properties(found),
+        )
+    }
+
+    assert len(callbacks) == 1
+    assert (
+        client_properties(found).items()
+        >= {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanisms": "OAUTHBEARER",
+            "enable.ssl.certificate.verification": "true",
+            "ssl.endpoint.identification.algorithm": "https",
+        }.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "kafka", "cure"),
+    [
+        (KafkaError._SSL, "verify failed", {"security": "scram"}, "KAFKA_CA_FILE"),
+        (
+            KafkaError._TRANSPORT,
+            "ssl/tls alert bad certificate",
+            {"security": "tls"},
+            "KAFKA_CERTIFICATE_FILE",
+        ),
+        (KafkaError._AUTHENTICATION, "no", {"security": "scram"}, "KAFKA_PASSWORD"),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, "no", {"security": "oauth"}, "KAFKA_OAUTH_CLIENT_SECRET"),
+        (
+            KafkaError._AUTHENTICATION,
+            "no",
+            {"security": "msk-iam", "aws_region": "eu-west-1"},
+            r"kafka-cluster:Connect.*eu-west-1 \(KAFKA_AWS_REGION\)",
+        ),
+    ],
+)
+def test_a_refusal_names_the_settings_of_its_way(
+    code: int, said: str, kafka: dict[str, str], cure: str
+) -> None:
+    refused = unavailable(KafkaError(code, said), ["orders"], client_properties(settings(**kafka)))
+
+    assert isinstance(refused, AuthenticationFailed)
+    assert re.search(cure, str(refused))
 
 
 def complain(said: str) -> bool:

@@ -19,7 +19,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 from ottla.core.liveness import standing
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.start_offsets import Offsets
-from ottla.errors import FatalClientError, Unavailable
+from ottla.errors import FatalClientError, SettingsError, Unavailable
 from ottla.kafka import consumer
 from ottla.kafka.consumer import KafkaSource
 from ottla.ports import Gap, Load, Message, Progress, SourcePolicy, Start
@@ -176,7 +176,7 @@ class Sink:
     def trouble(self, error: Unavailable | None) -> None:
         self.troubles.append(error)
 
-    def fatal(self, error: FatalClientError) -> None:
+    def fatal(self, error: FatalClientError | SettingsError) -> None:
         self.told.append(error)
 
 

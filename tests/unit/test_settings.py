@@ -190,7 +190,17 @@ def test_a_file_that_cannot_be_read_is_a_problem_and_not_a_traceback(tmp_path: P
             {"KAFKA_SECURITY": "oauth", "KAFKA_OAUTH_TOKEN_URL": "idp/token"},
             ["KAFKA_OAUTH_CLIENT_ID", "KAFKA_OAUTH_CLIENT_SECRET", "KAFKA_OAUTH_TOKEN_URL"],
         ),
-        ({"KAFKA_SECURITY": "msk-iam"}, ["KAFKA_SECURITY"]),
+        (
+            {
+                "KAFKA_SECURITY": "oauth",
+                "KAFKA_OAUTH_TOKEN_URL": "http://idp.example/token",
+                "KAFKA_OAUTH_CLIENT_ID": "c",
+                "KAFKA_OAUTH_CLIENT_SECRET": "s",
+            },
+            ["KAFKA_OAUTH_TOKEN_URL"],
+        ),
+        ({"KAFKA_SECURITY": "msk-iam"}, ["KAFKA_AWS_REGION"]),
+        ({"KAFKA_SECURITY": "msk-iam", "AWS_REGION": "eu west"}, ["KAFKA_AWS_REGION"]),
         ({"KAFKA_SECURITY": "SSL"}, ["KAFKA_SECURITY"]),
     ],
 )
@@ -251,6 +261,102 @@ def test_plaintext_to_another_machine_must_be_asked_for() -> None:
 
     assert problem.startswith("KAFKA_SECURITY (in TOML kafka.security): not set, and b1 is another machine")
     assert settings.kafka.security is Security.PLAINTEXT
+
+
+MSK = {
+    "KAFKA_BOOTSTRAP_SERVERS": "b-1.shop.a1b2c3.c2.kafka.eu-west-1.amazonaws.com:9098",
+    "KAFKA_SECURITY": "msk-iam",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "region", "origin"),
+    [
+        ({}, "eu-west-1", "KAFKA_BOOTSTRAP_SERVERS, by the brokers' names"),
+        ({"AWS_REGION": "us-east-1"}, "eu-west-1", "KAFKA_BOOTSTRAP_SERVERS, by the brokers' names"),
+        ({"KAFKA_AWS_REGION": "us-east-2", "AWS_REGION": "us-east-1"}, "us-east-2", "KAFKA_AWS_REGION"),
+        (
+            {
+                "KAFKA_BOOTSTRAP_SERVERS": "kafka:9098",
+                "AWS_REGION": "us-east-1",
+                "AWS_DEFAULT_REGION": "us-east-2",
+            },
+            "us-east-1",
+            "AWS_REGION",
+        ),
+        (
+            {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9098", "AWS_REGION": "", "AWS_DEFAULT_REGION": "us-east-2"},
+            "us-east-2",
+            "AWS_DEFAULT_REGION",
+        ),
+    ],
+)
+def test_the_region_of_msk_is_found(environ: dict[str, str], region: str, origin: str) -> None:
+    loaded = read_settings(environ=MSK | environ)
+
+    assert loaded.settings.kafka.aws_region == region
+    assert loaded.origins["kafka", "aws_region"] == origin
+
+
+def test_a_region_is_looked_for_only_where_it_is_of_use() -> None:
+    settings = load_settings(environ=LOCAL | {"AWS_REGION": "eu west"})
+
+    assert settings.kafka.aws_region is None
+
+
+def test_msk_iam_without_awss_signer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ottla.settings.rules.find_spec", lambda _: None)
+
+    (problem,) = problems(MSK)
+
+    assert problem.startswith("KAFKA_SECURITY (in TOML kafka.security): msk-iam needs AWS's signer")
+    assert "pip install 'ottla[msk]'" in problem
+
+
+@pytest.mark.parametrize("table", ["client", "consumer", "producer"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "enable.ssl.certificate.verification = false",
+        'enable.ssl.certificate.verification = "0"',
+        'enable.ssl.certificate.verification = " F "',
+        "enable.ssl.certificate.verification = 0",
+        '"enable.ssl.certificate.verification" = "FALSE"',
+        'ssl.endpoint.identification.algorithm = "none"',
+        'ssl.endpoint.identification.algorithm = ""',
+        'ssl.certificate.verify_cb = "x"',
+        'ssl.cipher.suites = "DEFAULT:aNULL@SECLEVEL=0"',
+        'ssl.cipher.suites = "ADH-AES256-GCM-SHA384"',
+        'security.protocol = "PLAINTEXT"',
+        'security.protocol = "sasl_plaintext"',
+        'oauth_cb = "x"',
+        "enable.sasl.oauthbearer.unsecure.jwt = true",
+    ],
+)
+def test_no_property_switches_off_the_verification_of_brokers(
+    table: str, written: str, tmp_path: Path
+) -> None:
+    file = toml(tmp_path, f"[kafka.{table}]\n{written}\n")
+
+    (problem,) = problems({"KAFKA_BOOTSTRAP_SERVERS": "b1:9094", "KAFKA_SECURITY": "tls"}, file)
+
+    name = written.partition(" =")[0].strip('"')
+    assert problem.startswith(f"[kafka.{table}] in TOML: {name}: ")
+
+
+def test_a_protocol_without_tls_is_taken_on_loopback_and_one_with_tls_anywhere(tmp_path: Path) -> None:
+    plain = toml(tmp_path, '[kafka.client]\nsecurity.protocol = "SASL_PLAINTEXT"\n')
+    scram = {"KAFKA_SECURITY": "scram", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "p"}
+
+    here = load_settings(environ=LOCAL | scram, file=plain)
+    there = problems({"KAFKA_BOOTSTRAP_SERVERS": "b1:9094"} | scram, plain)
+    encrypted = toml(tmp_path, '[kafka.client]\nsecurity.protocol = "SASL_SSL"\n')
+    away = load_settings(environ={"KAFKA_BOOTSTRAP_SERVERS": "b1:9094"} | scram, file=encrypted)
+
+    assert here.kafka.client == {"security.protocol": "SASL_PLAINTEXT"}
+    assert away.kafka.client == {"security.protocol": "SASL_SSL"}
+    assert len(there) == 1
+    assert "it would drop the TLS of KAFKA_SECURITY=scram" in there[0]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from ottla.errors import (
     TopicMissing,
     Unavailable,
 )
-from ottla.kafka.client_errors import AUTHENTICATION, UNAUTHORIZED, settings_error
+from ottla.kafka.client_errors import UNAUTHORIZED, authentication_failed, is_refusal, made
 from ottla.kafka.properties import CLIENT_LOGGER
 
 # Errors of the client itself begin with an underscore in confluent-kafka, and are public all the same.
@@ -70,7 +70,7 @@ class KafkaAdmin:
     calls take their turns.
     """
 
-    def __init__(self, properties: Mapping[str, str], *, timeout_s: float = 10.0) -> None:
+    def __init__(self, properties: Mapping[str, Any], *, timeout_s: float = 10.0) -> None:
         self._properties = dict(properties)
         self._timeout_s = timeout_s
         self._events: list[KafkaError] = []
@@ -194,12 +194,10 @@ class KafkaAdmin:
     def _client(self) -> AdminClient:
         """A client of this call alone, so that its events are this call's."""
         self._events.clear()
-        try:
-            # The reason is raised; librdkafka's own lines would say it again ten times a second.
-            quiet: dict[str, Any] = {"log_level": "2", "error_cb": self._events.append}
-            return AdminClient({**self._properties, **quiet}, logger=CLIENT_LOGGER)
-        except KafkaException as error:
-            raise settings_error(error, "client") from error
+        # The reason is raised; librdkafka's own lines would say it again ten times a second.
+        quiet: dict[str, Any] = {"log_level": "2", "error_cb": self._events.append}
+        properties = {**self._properties, **quiet}
+        return made(lambda: AdminClient(properties, logger=CLIENT_LOGGER), "client")
 
     def _counts(self, client: AdminClient, given_up: threading.Event) -> dict[str, int]:
         """All topics that may be seen. Asking for one by name would create it on many brokers."""
@@ -218,14 +216,13 @@ class KafkaAdmin:
     def _reason(self, error: KafkaError) -> Unavailable:
         """What the events of this call say, the gravest first."""
         servers = self._properties.get("bootstrap.servers", "")
-        told = {event.code(): event.str() for event in [error, *self._events]}
-        for code in AUTHENTICATION:
-            if code in told:
-                cure = "check KAFKA_SECURITY and the user, password or certificates that go with it"
-                return AuthenticationFailed(f"{servers}: {told[code]}; {cure}")
+        told = {event.code(): event for event in [error, *self._events]}
+        for event in [error, *self._events]:
+            if is_refusal(event):
+                return authentication_failed(event, self._properties)
         if KafkaError._RESOLVE in told:
             cure = "check KAFKA_BOOTSTRAP_SERVERS and the name service"
-            return BrokerUnavailable(f"{servers}: {told[KafkaError._RESOLVE]}; {cure}")
+            return BrokerUnavailable(f"{servers}: {told[KafkaError._RESOLVE].str()}; {cure}")
         refused = [event.str() for event in self._events if event.code() == KafkaError._TRANSPORT]
         said = refused[0] if refused else error.str()
         cure = "check that Kafka runs there, KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY and the network"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -20,6 +21,9 @@ from ottla.errors import (
     TopicMissing,
     Unavailable,
 )
+from ottla.kafka.msk_iam import MskTokens
+
+C = TypeVar("C")
 
 # Errors of the client itself begin with an underscore in confluent-kafka, and are public all the same.
 # ruff: noqa: SLF001
@@ -56,7 +60,7 @@ _SEND: dict[int, tuple[type[SendFailed], str]] = {
     ),
     **dict.fromkeys(
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED),
-        (SendRefused, "grant this user WRITE and DESCRIBE on the topic"),
+        (SendRefused, "grant this user WRITE and DESCRIBE on the topic (MSK also WriteDataIdempotently)"),
     ),
     **dict.fromkeys(
         (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._DESTROY),
@@ -95,13 +99,13 @@ def is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
-def unavailable(error: KafkaError, topics: Sequence[str]) -> Unavailable | None:
+def unavailable(
+    error: KafkaError, topics: Sequence[str], properties: Mapping[str, Any]
+) -> Unavailable | None:
     """What keeps a consumer of `topics` from its records; None for what librdkafka mends by itself."""
     code, text, names = error.code(), error.str(), ", ".join(topics)
-    if code in AUTHENTICATION:
-        return AuthenticationFailed(
-            f"{text}; check KAFKA_SECURITY and the user, password or certificates that go with it"
-        )
+    if is_refusal(error):
+        return authentication_failed(error, properties)
     if code in UNAUTHORIZED:
         return NotAuthorized(f"{text}; grant READ on topic {names} and on the group")
     if code in _UNKNOWN_TOPIC:
@@ -111,15 +115,66 @@ def unavailable(error: KafkaError, topics: Sequence[str]) -> Unavailable | None:
     return None
 
 
+def is_refusal(error: KafkaError) -> bool:
+    """Whether brokers do not take us, or we them.
+
+    Those that refuse our certificate say it behind the handshake: to librdkafka that is a lost connection.
+    """
+    return error.code() in AUTHENTICATION or (
+        error.code() == KafkaError._TRANSPORT and _TLS_ALERT in error.str()
+    )
+
+
+def authentication_failed(error: KafkaError, properties: Mapping[str, Any]) -> AuthenticationFailed:
+    """The exception for a refusal, with what to look at."""
+    tokens = properties.get("oauth_cb")
+    if isinstance(tokens, MskTokens) and (trouble := tokens.trouble()):
+        return AuthenticationFailed(trouble)  # that brokers refuse what is no token is no news
+    is_tls = error.code() == KafkaError._SSL or _TLS_ALERT in error.str()
+    return AuthenticationFailed(f"{error.str()}; {_TLS if is_tls else _cure(properties)}")
+
+
+_TLS_ALERT = "ssl/tls alert"
+
+
+_TLS = (
+    "check KAFKA_SECURITY, that KAFKA_CA_FILE has the authority that signed the brokers' certificates, that "
+    "these hold for the names in KAFKA_BOOTSTRAP_SERVERS; for mtls KAFKA_CERTIFICATE_FILE and KAFKA_KEY_FILE"
+)
+
+
+def _cure(properties: Mapping[str, Any]) -> str:
+    tokens = properties.get("oauth_cb")
+    if isinstance(tokens, MskTokens):
+        return tokens.cure()
+    if properties.get("sasl.oauthbearer.method") == "oidc":
+        return (
+            "check KAFKA_SECURITY, KAFKA_OAUTH_TOKEN_URL, KAFKA_OAUTH_CLIENT_ID, KAFKA_OAUTH_CLIENT_SECRET, "
+            "KAFKA_OAUTH_SCOPE, and whether the brokers take tokens from there"
+        )
+    if "sasl.mechanisms" in properties:
+        return "check KAFKA_SECURITY, KAFKA_USERNAME, KAFKA_PASSWORD and KAFKA_SCRAM_MECHANISM"
+    return _TLS
+
+
 def record_name(topic: str, key: bytes | None) -> str:
     """How messages name a record that has no offset yet."""
     shown = repr(key) if key is None or len(key) <= _SHOWN_KEY else f"{key[:_SHOWN_KEY]!r}…"
     return f"topic {topic!r}, key {shown}"
 
 
-def settings_error(error: KafkaException, client: str) -> SettingsError:
-    """The error for a client that librdkafka would not make."""
-    reason = error.args[0].str()
-    return SettingsError(
-        (f"librdkafka refuses the {client}'s properties: {reason}; mend KAFKA_* or [kafka.{client}] in TOML",)
-    )
+def made(make: Callable[[], C], name: str) -> C:
+    """A client. With a callback for tokens that takes a second: not for the event loop.
+
+    Raises:
+        SettingsError: librdkafka refuses a property.
+    """
+    while True:
+        try:
+            return make()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() == KafkaError.SASL_AUTHENTICATION_FAILED:
+                continue  # the thread that asks for tokens had no turn within 10 s: the machine is busy
+            text = f"librdkafka refuses the {name}'s properties: {reason.str()}"
+            raise SettingsError((f"{text}; mend KAFKA_* or [kafka.{name}] in TOML",)) from error

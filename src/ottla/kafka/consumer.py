@@ -37,8 +37,8 @@ from ottla.core.figures import Histogram, SourceFigures
 from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitLedger, Committable
 from ottla.core.pacing import Pacing, Poll, Step
-from ottla.errors import BrokerUnavailable, FatalClientError
-from ottla.kafka.client_errors import UNAUTHORIZED, fatal, is_fatal, settings_error, unavailable
+from ottla.errors import BrokerUnavailable, FatalClientError, SettingsError
+from ottla.kafka.client_errors import UNAUTHORIZED, fatal, is_fatal, made, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.ports import Gap, Message, Progress, RecordSink, SourcePolicy, Start
 from ottla.records import TopicPartition
@@ -130,21 +130,10 @@ class KafkaSource:
         return SourceFigures(self._lag, self._pauses, self._rebalances, self._commit_durations.now())
 
     def open(self, sink: RecordSink) -> None:
-        """Join the group and begin to poll.
-
-        Raises:
-            SettingsError: librdkafka refuses a property.
-        """
+        """Join the group and begin to poll. A property that librdkafka refuses is told as fatal."""
         self._loop = asyncio.get_running_loop()
         self._sink = sink
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        try:
-            self._consumer = Consumer(
-                {**self._properties, "on_commit": self._on_commit, "error_cb": self._on_error},
-                logger=CLIENT_LOGGER,
-            )
-        except KafkaException as error:
-            raise settings_error(error, "consumer") from error
         self.polled_at = time.monotonic()
         self._thread.start()
 
@@ -192,17 +181,24 @@ class KafkaSource:
 
     def _run(self) -> None:
         try:
+            self._consumer = self._client()
             self._consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while self._close_at is None:
                 self._turn()
             self._leave(self._close_at)
+        except SettingsError as error:
+            self._tell(self._sink.fatal, error)
         except Exception as error:  # noqa: BLE001  (the thread's supervisor: a silent death would look like an idle topic)
             _log.exception("%s: the poll thread failed", self._name)
             self._tell(self._sink.fatal, FatalClientError(f"{self._name}: the poll thread failed: {error!r}"))
         finally:
             self._tell(self._set_ended)
+
+    def _client(self) -> Consumer:
+        properties = {**self._properties, "on_commit": self._on_commit, "error_cb": self._on_error}
+        return made(lambda: Consumer(properties, logger=CLIENT_LOGGER), "consumer")
 
     def _turn(self) -> None:
         """One round: commands, commits, records."""
@@ -584,7 +580,7 @@ class KafkaSource:
         if is_fatal(error):
             self._tell(self._sink.fatal, fatal(self._name, error))
             self._close_at = time.monotonic() + 1
-        elif (trouble := unavailable(error, self._topics)) is not None:
+        elif (trouble := unavailable(error, self._topics, self._properties)) is not None:
             self._has_trouble = True
             self._tell(self._sink.trouble, trouble)
         elif (now := time.monotonic()) - self._said_at.get(error.code(), float("-inf")) > _SAY_AGAIN_S:

@@ -6,6 +6,8 @@ Rules of this file:
 - A full local queue is waited for in a line, first come first served, and never raised.
 - Cancelling a send that waits for room takes it out of the line. Cancelling one that waits for its
   acknowledgement does not: the record is in the queue and will most likely be written.
+- A client whose user may not write at all is at its end, though an operator can cure that: its records
+  are refused, and another is made.
 """
 
 from __future__ import annotations
@@ -13,20 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ottla.errors import FatalClientError, NotSerializable, ProducerClosed
-from ottla.kafka.client_errors import is_fatal, record_name, send_failure, settings_error
+from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, made, record_name, send_failure
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.records import Headers, SendResult
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_ANEW_S = 5.0
+"""How long a client that is at its end goes on refusing before another is made."""
 
 _Report = tuple["asyncio.Future[SendResult]", KafkaError | None, Any]
 
@@ -40,7 +45,7 @@ class KafkaProducer:
 
     def __init__(
         self,
-        properties: dict[str, str],
+        properties: Mapping[str, Any],
         *,
         name: str = "producer",
         on_fatal: Callable[[FatalClientError], None] | None = None,
@@ -56,15 +61,14 @@ class KafkaProducer:
         self._idle = asyncio.Event()
         self._reports: list[_Report] = []
         self._last_error = ""
+        self._refusal: KafkaError | None = None
+        self._has_told_refusal = False
 
     async def start(self) -> None:
         """Make the client. Raises `SettingsError` for a property that librdkafka refuses."""
         self._loop = asyncio.get_running_loop()
         self._stop_polling = threading.Event()
-        try:
-            self._client = Producer({**self._properties, "error_cb": self._on_error}, logger=CLIENT_LOGGER)
-        except KafkaException as error:
-            raise settings_error(error, "producer") from error
+        self._client = await asyncio.to_thread(self._make)
         self._poller = threading.Thread(target=self._poll, args=(self._client,), name=self._name, daemon=True)
         self._poller.start()
 
@@ -147,7 +151,8 @@ class KafkaProducer:
         except BufferError:
             return False
         except KafkaException as error:
-            raise send_failure(error.args[0], topic, record["key"], self._last_error) from error
+            reason = self._refusal or error.args[0]
+            raise send_failure(reason, topic, record["key"], self._last_error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise NotSerializable(
                 f"{record_name(topic, record['key'])}: the client takes no such record: {error}",
@@ -163,13 +168,37 @@ class KafkaProducer:
         """Serve callbacks until told to stop; the last reference dies here, off the loop."""
         while True:
             stopping = self._stop_polling.is_set()
-            client.poll(0 if stopping else _POLL_S)
+            try:
+                client.poll(0 if stopping else _POLL_S)
+            except KafkaException as error:  # what is fatal is raised, with its own code
+                self._on_error(error.args[0])
             if self._reports:
                 batch, self._reports = self._reports, []
                 if not self._post(self._resolve, batch):
                     return
             if stopping:
                 return
+            if self._refusal is not None:
+                client = self._anew(client)
+
+    def _make(self) -> Producer:
+        properties = {**self._properties, "error_cb": self._on_error}
+        return made(lambda: Producer(properties, logger=CLIENT_LOGGER), "producer")
+
+    def _anew(self, client: Producer) -> Producer:
+        """Another client, after a while; what the old one holds is refused, and it dies here."""
+        client.purge()
+        with suppress(KafkaException):  # the same again
+            client.poll(0)
+        batch, self._reports = self._reports, []
+        self._post(self._resolve, batch)
+        if self._stop_polling.wait(_ANEW_S):
+            return client
+        another, is_taken = self._make(), threading.Event()
+        self._post(self._take, (another, is_taken))
+        while not is_taken.wait(_POLL_S) and not self._stop_polling.is_set():
+            continue
+        return another
 
     def _delivered(
         self, acknowledged: asyncio.Future[SendResult], error: KafkaError | None, message: Any
@@ -178,7 +207,13 @@ class KafkaProducer:
 
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
-        if is_fatal(error):
+        if error.code() in UNAUTHORIZED and error.fatal():
+            if not self._has_told_refusal:
+                self._has_told_refusal = True
+                cure = "grant WRITE on the topics that are sent to (MSK also WriteDataIdempotently)"
+                _log.error("%s: %s; %s. It asks again every few seconds", self._name, error.str(), cure)
+            self._refusal = error
+        elif is_fatal(error):
             self._post(self._fatal, error.str())
 
     def _post(self, call: Callable[[Any], None], argument: Any) -> bool:
@@ -195,10 +230,11 @@ class KafkaProducer:
         self._unacknowledged -= len(batch)
         for acknowledged, error, message in batch:
             if error is None:
+                self._has_told_refusal = False
                 if not acknowledged.done():
                     acknowledged.set_result(_result(message))
                 continue
-            failure = send_failure(error, message.topic(), message.key(), self._last_error)
+            failure = send_failure(self._refusal or error, message.topic(), message.key(), self._last_error)
             if acknowledged.done():
                 _log.error("%s: a send that nobody waits for failed: %s", self._name, failure)
             else:
@@ -206,6 +242,12 @@ class KafkaProducer:
         self._room.set()
         if not self._unacknowledged:
             self._idle.set()
+
+    def _take(self, another: tuple[Producer, threading.Event]) -> None:
+        client, is_taken = another
+        if not self._closing:
+            self._client, self._refusal = client, None
+        is_taken.set()
 
     def _fatal(self, reason: str) -> None:
         report, self._on_fatal = self._on_fatal, None

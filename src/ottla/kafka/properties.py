@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 
-from ottla.kafka.security import security_properties
+from ottla.kafka.security import Properties, security_properties
 from ottla.settings.model import KafkaSettings, RawProperties, Settings
 
 _SAID_AGAIN_AFTER_S = 60.0
@@ -34,8 +34,6 @@ class _Repeated(logging.Filter):
 CLIENT_LOGGER = logging.getLogger("ottla.librdkafka")
 """Where librdkafka's own lines go."""
 CLIENT_LOGGER.addFilter(_Repeated())
-
-Properties = dict[str, str]
 
 READER_GROUP = "ottla-reader"
 """The name that readers give to librdkafka; it is on no cluster."""
@@ -124,7 +122,7 @@ def _client(kafka: KafkaSettings) -> Properties:
     }
 
 
-def _written(raw: RawProperties) -> Properties:
+def _written(raw: RawProperties) -> dict[str, str]:
     """Raw properties as librdkafka reads them."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in raw.items()

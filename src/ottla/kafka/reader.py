@@ -17,14 +17,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from ottla.core.letters import Span
 from ottla.errors import AuthenticationFailed, BrokerUnavailable, NotAuthorized, TopicMissing
-from ottla.kafka.client_errors import settings_error, unavailable
+from ottla.kafka.client_errors import made, unavailable
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.ports import Message
 
@@ -41,18 +41,14 @@ _NO_PARTITION = -1
 class TopicReader:
     """One consumer, for one task at a time. `properties` are `reader_properties(settings)`."""
 
-    def __init__(self, properties: Mapping[str, str]) -> None:
+    def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = dict(properties)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
     async def __aenter__(self) -> Self:
         """Make the client. Raises `SettingsError` for a property that librdkafka refuses."""
-        try:
-            self._consumer = await self._on_thread(
-                partial(Consumer, dict(self._properties), logger=CLIENT_LOGGER)
-            )
-        except KafkaException as error:
-            raise settings_error(error, "consumer") from error
+        make = partial(Consumer, dict(self._properties), logger=CLIENT_LOGGER)
+        self._consumer = await self._on_thread(partial(made, make, "consumer"))
         return self
 
     async def __aexit__(
@@ -93,7 +89,7 @@ class TopicReader:
             try:
                 found = self._consumer.get_watermark_offsets(ClientPartition(topic, number), timeout=_ASK_S)
             except KafkaException as error:
-                reason = unavailable(error.args[0], [topic])
+                reason = unavailable(error.args[0], [topic], self._properties)
                 if reason is not None or time.monotonic() > deadline:
                     raise reason or _no_offsets(topic, number, error.args[0].str()) from error
                 time.sleep(_ASK_AGAIN_S)
@@ -120,7 +116,9 @@ class TopicReader:
                     return messages, True
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (public all the same)
                 return messages, True
-            elif isinstance(reason := unavailable(error, [topic]), AuthenticationFailed | TopicMissing):
+            elif isinstance(
+                reason := unavailable(error, [topic], self._properties), AuthenticationFailed | TopicMissing
+            ):
                 raise reason
             elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 raise NotAuthorized(f"{error.str()}; grant READ on topic {topic}")

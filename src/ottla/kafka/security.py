@@ -1,8 +1,14 @@
-"""How clients prove who they are, as librdkafka properties. Pure; the result holds secrets."""
+"""How clients prove who they are, as librdkafka properties. Opens nothing; the result holds secrets."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from ottla.kafka.msk_iam import msk_tokens
 from ottla.settings.model import KafkaSettings, Security
+
+Properties = dict[str, Any]
+"""Of librdkafka: text, but for the callback that gives tokens (`oauth_cb`)."""
 
 _PROTOCOL = {
     Security.PLAINTEXT: "PLAINTEXT",
@@ -10,12 +16,13 @@ _PROTOCOL = {
     Security.MTLS: "SSL",
     Security.SCRAM: "SASL_SSL",
     Security.OAUTH: "SASL_SSL",
+    Security.MSK_IAM: "SASL_SSL",
 }
 
 
-def security_properties(kafka: KafkaSettings) -> dict[str, str]:
+def security_properties(kafka: KafkaSettings) -> Properties:
     """The properties of `kafka.security`; certificates of brokers are verified, their names too."""
-    properties = {"security.protocol": _PROTOCOL[kafka.security]}
+    properties: Properties = {"security.protocol": _PROTOCOL[kafka.security]}
     if kafka.security is Security.PLAINTEXT:
         return properties
     properties["enable.ssl.certificate.verification"] = "true"
@@ -29,6 +36,8 @@ def security_properties(kafka: KafkaSettings) -> dict[str, str]:
             properties |= _scram(kafka)
         case Security.OAUTH:
             properties |= _oauth(kafka)
+        case Security.MSK_IAM:
+            properties |= {"sasl.mechanisms": "OAUTHBEARER", "oauth_cb": msk_tokens(kafka.aws_region or "")}
     return properties
 
 

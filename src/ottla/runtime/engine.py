@@ -49,7 +49,7 @@ from ottla.core.headers import class_name
 from ottla.core.lanes import Lanes, Order
 from ottla.core.retry_topics import RetryTopics
 from ottla.core.suspension import Suspension
-from ottla.errors import FatalClientError, OttlaError, TransactionConflict, Unavailable
+from ottla.errors import FatalClientError, OttlaError, SettingsError, TransactionConflict, Unavailable
 from ottla.ports import Clock, Gap, Load, Message, Progress, RecordSource, Start, Timer
 from ottla.records import Headers, TopicPartition
 from ottla.runtime.assignment import Delivery, Drain, PartitionState, Phase
@@ -380,7 +380,7 @@ class Engine:
         else:
             self._health.unready(f"{self.name} source", str(error))
 
-    def fatal(self, error: FatalClientError) -> None:
+    def fatal(self, error: FatalClientError | SettingsError) -> None:
         """The client cannot go on, and neither can the process."""
         self._on_fatal(error)
 

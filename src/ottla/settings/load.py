@@ -10,16 +10,18 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from ottla.core.aws_region import region_of
 from ottla.errors import SettingsError
 from ottla.settings.model import (
     RAW_TABLES,
     KafkaSettings,
+    Security,
     SettingPath,
     Settings,
     key_of,
     variable_of,
 )
-from ottla.settings.rules import findings
+from ottla.settings.rules import findings, hosts
 from ottla.settings.sources import Raw, read_sources
 
 Origin = str
@@ -58,6 +60,7 @@ def read_settings(
     group = ("kafka", "group_id")
     if app_name is not None and group not in raw.values:
         raw.put(group, app_name, "default: the app's name")
+    _find_region(raw, os.environ if environ is None else environ)
     problems = list(raw.problems)
     settings, faulty = _validated(raw, problems)
     for paths, text in findings(settings, raw.values):
@@ -66,6 +69,24 @@ def read_settings(
     if problems:
         raise SettingsError(tuple(problems))
     return Loaded(settings, raw.origins, tuple(raw.hints))
+
+
+def _find_region(raw: Raw, environ: Mapping[str, str]) -> None:
+    """The region of the brokers for msk-iam, unless it is set.
+
+    Their names come before the environment, which tells where we are: a token holds in the brokers' region.
+    """
+    path = ("kafka", "aws_region")
+    if path in raw.values or raw.values.get(("kafka", "security")) != Security.MSK_IAM.value:
+        return
+    servers = raw.values.get(("kafka", "bootstrap_servers"))
+    if found := region_of(hosts(str(servers)) or ()):
+        raw.put(path, found, "KAFKA_BOOTSTRAP_SERVERS, by the brokers' names")
+        return
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if value := environ.get(variable):
+            raw.put(path, value, variable)
+            return
 
 
 def label(path: SettingPath) -> str:

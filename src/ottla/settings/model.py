@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from ottla.core.aws_region import REGION
 from ottla.core.topology import Naming
 
 RawProperties = dict[str, str | int | float | bool]
@@ -48,7 +49,7 @@ class KafkaSettings(BaseModel):
     )
     security: Security = Field(
         default=Security.PLAINTEXT,
-        description="plaintext, tls, mtls, scram, oauth; unset only where all brokers are on loopback",
+        description="plaintext, tls, mtls, scram, oauth, msk-iam; unset only with brokers on loopback",
     )
     username: str | None = Field(default=None, description="user for scram")
     password: SecretStr | None = Field(default=None, description="password for scram")
@@ -65,6 +66,11 @@ class KafkaSettings(BaseModel):
     oauth_client_id: str | None = Field(default=None, description="client id for oauth")
     oauth_client_secret: SecretStr | None = Field(default=None, description="client secret for oauth")
     oauth_scope: str | None = Field(default=None, description="scope to ask for with oauth")
+    aws_region: str | None = Field(
+        default=None,
+        pattern=rf"^{REGION}$",
+        description="region of the brokers for msk-iam; found by their names, else AWS_REGION, unless set",
+    )
     start: Literal["earliest", "latest"] = Field(
         default="earliest", description="where a group without a committed offset begins"
     )

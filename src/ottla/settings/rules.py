@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,12 +67,10 @@ def _servers(kafka: KafkaSettings, given: Collection[SettingPath]) -> Iterator[F
     away = [host for host in found if not is_loopback(host)]
     if away and security not in given:
         text = (
-            f"not set, and {away[0]} is another machine; set it to tls, mtls, scram or oauth, "
+            f"not set, and {away[0]} is another machine; set it to tls, mtls, scram, oauth or msk-iam, "
             "or to plaintext where the network is trusted"
         )
         yield (security, servers), text
-    if kafka.security is Security.MSK_IAM:
-        yield (security,), "msk-iam is not in this release; MSK also takes scram, or mtls"
 
 
 def _credentials(kafka: KafkaSettings) -> Iterator[Finding]:
@@ -84,9 +83,35 @@ def _credentials(kafka: KafkaSettings) -> Iterator[Finding]:
         if not getattr(kafka, name):
             text = f"not set, and KAFKA_SECURITY={kafka.security.value} needs it; set it"
             yield (("kafka", name), ("kafka", "security")), text
-    url = kafka.oauth_token_url
-    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
-        yield (("kafka", "oauth_token_url"),), "no http(s) URL; write https://host/path"
+    if kafka.oauth_token_url and not _keeps_secrets(kafka.oauth_token_url):
+        text = (
+            "no https URL, and the client secret goes there; write https://host/path (http on loopback only)"
+        )
+        yield (("kafka", "oauth_token_url"),), text
+    if kafka.security is Security.MSK_IAM:
+        yield from _msk_iam(kafka)
+
+
+def _keeps_secrets(url: str) -> bool:
+    """Whether what is sent to `url` is encrypted, or does not leave this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host or "")))
+
+
+def _msk_iam(kafka: KafkaSettings) -> Iterator[Finding]:
+    security = ("kafka", "security")
+    if find_spec("aws_msk_iam_sasl_signer") is None:
+        yield (security,), "msk-iam needs AWS's signer, which is not installed; pip install 'ottla[msk]'"
+    if kafka.aws_region is None:
+        text = (
+            "not known: neither KAFKA_BOOTSTRAP_SERVERS nor AWS_REGION tells the region of the brokers, "
+            "and KAFKA_SECURITY=msk-iam needs it; set it, as eu-west-1"
+        )
+        yield (("kafka", "aws_region"), security, ("kafka", "bootstrap_servers")), text
 
 
 def _files(kafka: KafkaSettings) -> Iterator[Finding]:
@@ -148,8 +173,20 @@ def _admin(settings: Settings) -> Iterator[Finding]:
 def _raw(kafka: KafkaSettings) -> Iterator[Finding]:
     for table in RAW_TABLES:
         for name, value in getattr(kafka, table).items():
-            if reason := refusal(name, value):
+            if reason := refusal(name, value) or _without_tls(kafka, name, value):
                 yield (("kafka", table, name),), reason
+
+
+def _without_tls(kafka: KafkaSettings, name: str, value: Any) -> str | None:
+    """Why `security.protocol` cannot be set raw: it would drop the TLS that the setting stands for."""
+    if name != "security.protocol" or kafka.security is Security.PLAINTEXT:
+        return None
+    if str(value).strip().upper().endswith("SSL") or all(
+        map(is_loopback, hosts(kafka.bootstrap_servers) or ())
+    ):
+        return None
+    dropped = f"it would drop the TLS of KAFKA_SECURITY={kafka.security.value}"
+    return f"{dropped}: anybody could read along, and pose as the broker; remove it"
 
 
 def refusal(name: str, value: Any) -> str | None:
@@ -173,6 +210,11 @@ def _is_on(value: str) -> bool:
 
 def _is_off(value: str) -> bool:
     return value in {"false", "0", "f"}
+
+
+def _is_anonymous(value: str) -> bool:
+    """Whether a list of ciphers lets in those without certificates or encryption."""
+    return any(word in value for word in ("null", "adh", "aecdh", "seclevel=0", "complementofdefault"))
 
 
 def _other_than(*allowed: str) -> Callable[[str], bool]:
@@ -204,6 +246,14 @@ _REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     ),
     "enable.ssl.certificate.verification": (_is_off, _CERTIFICATES),
     "ssl.endpoint.identification.algorithm": (_other_than("https"), _CERTIFICATES),
+    "ssl.cipher.suites": (
+        _is_anonymous,
+        "ciphers without certificates or encryption let anybody pose as the broker; name others",
+    ),
+    "enable.sasl.oauthbearer.unsecure.jwt": (
+        _is_on,
+        "anybody can make such a token; set KAFKA_SECURITY=oauth",
+    ),
     "bootstrap.servers": (_always, "set KAFKA_BOOTSTRAP_SERVERS instead"),
     "metadata.broker.list": (_always, "set KAFKA_BOOTSTRAP_SERVERS instead"),
     "group.id": (_always, "set KAFKA_GROUP_ID instead: names of dead-letter topics follow from it"),

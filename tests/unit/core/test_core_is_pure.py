@@ -22,6 +22,7 @@ ALLOWED_IMPORTS = {
     "zlib",
     "math",
     "ottla",
+    "re",
     "traceback",
     "typing",
 }

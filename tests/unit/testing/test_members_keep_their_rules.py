@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from ottla.core.offsets import Committable
 from ottla.core.pacing import BufferLimits
-from ottla.errors import FatalClientError, Unavailable
+from ottla.errors import FatalClientError, SettingsError, Unavailable
 from ottla.ports import Gap, Load, Message, Progress, SourcePolicy, Start
 from ottla.records import Headers, TopicPartition
 from ottla.testing import ManualClock
@@ -108,7 +108,7 @@ class Sink:
     def trouble(self, error: Unavailable | None) -> None:
         raise AssertionError(error)
 
-    def fatal(self, error: FatalClientError) -> None:
+    def fatal(self, error: FatalClientError | SettingsError) -> None:
         raise error
 
     # -- what rules do

@@ -9,7 +9,7 @@ import pytest
 
 from ottla.core.offsets import Committable
 from ottla.core.pacing import BufferLimits
-from ottla.errors import FatalClientError, Unavailable
+from ottla.errors import FatalClientError, SettingsError, Unavailable
 from ottla.ports import Gap, Load, Message, Progress, SourcePolicy, Start
 from ottla.records import Headers, TopicPartition
 from ottla.testing import ManualClock
@@ -53,7 +53,7 @@ class Recorder:
     def trouble(self, error: Unavailable | None) -> None:
         raise AssertionError(error)
 
-    def fatal(self, error: FatalClientError) -> None:
+    def fatal(self, error: FatalClientError | SettingsError) -> None:
         raise error
 
 
