@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ottla.cli.config import shown
-from ottla.settings import load_settings
+from ottla.cli.config import report, shown
+from ottla.settings import load_settings, read_settings
 
 LOCAL = {"KAFKA_BOOTSTRAP_SERVERS": "localhost:9092"}
 
@@ -34,6 +34,20 @@ def python(folder: Path, program: str, *arguments: str, **environ: str) -> subpr
         timeout=60,
         check=False,
     )
+
+
+def test_config_tells_where_the_region_of_msk_is_from_and_what_gives_tokens() -> None:
+    server = "b-1.shop.a1b2c3.c2.kafka.eu-west-1.amazonaws.com:9098"
+
+    lines = list(
+        report(read_settings(environ={"KAFKA_BOOTSTRAP_SERVERS": server, "KAFKA_SECURITY": "msk-iam"}))
+    )
+
+    (region,) = [line.split() for line in lines if line.startswith("kafka.aws_region ")]
+    callbacks = [line.split(maxsplit=1) for line in lines if line.startswith("oauth_cb ")]
+    assert region[1:3] == ["eu-west-1", "KAFKA_BOOTSTRAP_SERVERS,"]
+    assert region[-1] == "KAFKA_AWS_REGION"
+    assert callbacks == [["oauth_cb", "tokens of AWS IAM for eu-west-1"]] * 3
 
 
 def test_config_prints_every_setting_with_its_origin_and_no_secret(tmp_path: Path) -> None:
