@@ -508,3 +508,16 @@ async def test_rebalances_pauses_and_the_time_of_commits_are_counted(client: Scr
     assert (figures.rebalances, figures.pauses) == (2, 2)
     assert sum(figures.commits.counts) == 1
     assert 0.1 < figures.commits.sum_s < 5
+
+
+async def test_a_property_that_the_client_refuses_is_told_and_the_source_ends() -> None:
+    sink = Sink()
+    source = KafkaSource({"group.id": "g", "no.such": "x"}, ["orders"], SourcePolicy(), name="billing/orders")
+
+    source.open(sink)
+    await until(lambda: sink.told, what="it is told")
+    await source.close(1)
+
+    (error,) = sink.told
+    assert isinstance(error, SettingsError)
+    assert 'No such configuration property: "no.such"' in str(error)
