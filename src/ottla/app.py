@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ottla.assembly import Listening, Reader, Shared, destinations, listener_name, most_readers, places
+from ottla.core.access import Access, all_of, dlt_handler_access, listener_access
 from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.classify import NOTHING_IS_FATAL, Fatal
 from ottla.core.dead_letters import DeadLetterTopic
@@ -425,8 +426,7 @@ class App:
         Raises:
             SettingsError: settings are missing or unsound.
         """
-        settings = self._given_settings or load_settings(self.name)
-        return [topic.name for topic in self._wanted(settings)]
+        return [topic.name for topic in self._wanted(self.settings())]
 
     def topology(self) -> list[WantedTopic]:
         """What the app wants of its topics on this cluster, the listeners' dead-letter topics included.
@@ -437,9 +437,36 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        settings = self._given_settings or load_settings(self.name)
+        settings = self.settings()
         self._check_wiring(settings, needs_database=False)
         return self._wanted(settings)
+
+    def access(self) -> Access:
+        """What the app reads and writes on this cluster, and in which groups.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: listeners do not fit together, or one lacks DATABASE_URL; all problems in one error.
+        """
+        settings = self.settings()
+        self._check_wiring(settings)
+        group = self._group(settings)
+        listening = (
+            (dlt_handler_access if spec.is_dlt_handler else listener_access)(
+                destinations(spec, settings, group)
+            )
+            for spec in self._specs
+        )
+        sent = Access(written=tuple(settings.topic_name(topic.name) for topic in self._topics))
+        return all_of([*listening, sent])
+
+    def settings(self) -> Settings:
+        """The settings that the app was given, else those in force now.
+
+        Raises:
+            SettingsError: settings are missing or unsound, all of them in one error.
+        """
+        return self._given_settings or load_settings(self.name)
 
     def admin(self) -> KafkaAdmin:
         """What asks and changes the topics of this app's cluster; opens nothing before it is asked.
@@ -447,8 +474,7 @@ class App:
         Raises:
             SettingsError: settings are missing or unsound.
         """
-        settings = self._given_settings or load_settings(self.name)
-        return KafkaAdmin(client_properties(settings))
+        return KafkaAdmin(client_properties(self.settings()))
 
     def has_running_threads(self) -> bool:
         """Whether `def` handlers still run after a stop: a thread cannot be ended, only its process."""

@@ -14,6 +14,7 @@ from ottla import App, DeadLetter, DeadLetterTopic, Guard, Never, Record, Topic
 from tests.support.apps import Sent, produce, running, settings_for, until
 from tests.support.failing import GROUP, dead_letter_topic, dead_letters
 from tests.support.kafka_server import ROOT, Kafka
+from tests.support.processes import inherited_environment
 
 
 class Done(NamedTuple):
@@ -31,16 +32,11 @@ def dlt_started(
     stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[str]:
     """`ottla dlt …` in a process of its own, without a terminal unless `stdin` is one."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("KAFKA_", "OTTLA_", "DATABASE_", "TOPICS__"))
-    }
     return subprocess.Popen(
         [sys.executable, "-c", "from ottla.cli.main import main; main()", "dlt", *arguments],
         cwd=ROOT,
         env={
-            **inherited,
+            **inherited_environment(),
             "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
             "OTTLA_CONFIG": os.devnull,
             "COLUMNS": "200",

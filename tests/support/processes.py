@@ -16,6 +16,15 @@ from tests.support.kafka_server import Kafka
 ROOT = Path(__file__).parents[2]
 
 
+def inherited_environment() -> dict[str, str]:
+    """This process's environment without anything that would be a setting of Ottla's."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KAFKA_", "OTTLA_", "DATABASE_", "TOPICS__"))
+    }
+
+
 class Service:
     """A running process, and what it has said."""
 
@@ -74,17 +83,12 @@ def _python(
     command: list[str], name: str, folder: Path, environment: Mapping[str, str | None]
 ) -> Iterator[Service]:
     log = folder / f"{name}-{len(list(folder.iterdir()))}.log"
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("KAFKA_", "OTTLA_", "DATABASE_", "TOPICS__"))
-    }
     given = {name: value for name, value in environment.items() if value is not None}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env={**inherited, "OTTLA_CONFIG": "/dev/null", **given},
+            env={**inherited_environment(), "OTTLA_CONFIG": "/dev/null", **given},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

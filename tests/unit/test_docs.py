@@ -25,6 +25,7 @@ from ottla.core.dead_letters import DeadLetterTopic
 from ottla.core.decide import Bury, Reason
 from ottla.core.destinations import Destinations
 from ottla.core.detours import REPLAY_ID_HEADER, Road, read_arrival
+from ottla.core.diagnosis.findings import Check
 from ottla.core.figures import BOUNDS_S
 from ottla.core.headers import Hop, Origin, dead_letter_headers, retry_headers
 from ottla.core.identity import event_id
@@ -384,6 +385,16 @@ def test_options_that_the_page_of_dead_letters_names_are_those_of_the_commands()
     there = {name for command in group.commands.values() for each in command.params for name in each.opts}
 
     assert {"--dry-run", "--because", "--to-all-groups"} <= named <= there
+
+
+def test_every_check_of_the_doctor_is_on_its_page_in_the_order_of_its_lines() -> None:
+    page = (ROOT / "docs/howto/doctor.md").read_text()
+    table = page[page.index("## What is looked at") : page.index("Checks that do not need")]
+
+    told = re.findall(r"^\| `([a-z ]+)` \|", table, re.MULTILINE)
+
+    # The registry's stands ready in the code; no step makes it yet.
+    assert told == [check.value for check in Check if check is not Check.REGISTRY]
 
 
 def test_the_headers_told_as_read_are_those_that_make_an_event_id() -> None:

@@ -12,6 +12,7 @@ from ottla.cli.config import config
 from ottla.cli.db import app as db
 from ottla.cli.dev import dev
 from ottla.cli.dlt import list_letters, show
+from ottla.cli.doctor import doctor
 from ottla.cli.replay import discard, replay
 from ottla.cli.run import CONFIGURATION_EXIT, run
 from ottla.cli.topics import app as topics
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(dev)
 app.command()(config)
+app.command()(doctor)
 dlt = typer.Typer(no_args_is_help=True)
 dlt.command("list")(list_letters)
 dlt.command()(show)

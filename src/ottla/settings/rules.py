@@ -22,6 +22,8 @@ Finding = tuple[tuple[SettingPath, ...], str]
 _SERVER = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<host>[^\s:/\[\],@]+))(?::(?P<port>\d{1,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _MAX_PORT = 65_535
+_KAFKA_PORT = 9092
+"""What librdkafka takes where none is written."""
 
 
 def findings(settings: Settings, given: Collection[SettingPath]) -> Iterator[Finding]:
@@ -36,15 +38,22 @@ def findings(settings: Settings, given: Collection[SettingPath]) -> Iterator[Fin
     yield from _raw(settings.kafka)
 
 
-def hosts(servers: str) -> list[str] | None:
-    """The hosts of a bootstrap list; None when it is none."""
+def brokers(servers: str) -> list[tuple[str, int]] | None:
+    """Host and port of each broker in a bootstrap list; None when it is none."""
     found = []
     for server in servers.split(","):
         match = _SERVER.fullmatch(server.strip())
-        if match is None or int(match["port"] or 1) not in range(1, _MAX_PORT + 1):
+        port = int(match["port"] or _KAFKA_PORT) if match else 0
+        if match is None or port not in range(1, _MAX_PORT + 1):
             return None
-        found.append(match["six"] or match["host"])
+        found.append((match["six"] or match["host"], port))
     return found
+
+
+def hosts(servers: str) -> list[str] | None:
+    """The hosts of a bootstrap list; None when it is none."""
+    found = brokers(servers)
+    return None if found is None else [host for host, _ in found]
 
 
 def is_loopback(host: str) -> bool:
