@@ -442,14 +442,14 @@ class App:
         return self._wanted(settings)
 
     def access(self) -> Access:
-        """What the app reads and writes on this cluster, and in which groups.
+        """What the app reads and writes on this cluster, and in which groups, for whoever grants rights.
 
         Raises:
             SettingsError: settings are missing or unsound.
-            WiringError: listeners do not fit together, or one lacks DATABASE_URL; all problems in one error.
+            WiringError: listeners do not fit together, all problems in one error.
         """
         settings = self.settings()
-        self._check_wiring(settings)
+        self._check_wiring(settings, needs_database=False)
         group = self._group(settings)
         listening = (
             (dlt_handler_access if spec.is_dlt_handler else listener_access)(
@@ -459,6 +459,15 @@ class App:
         )
         sent = Access(written=tuple(settings.topic_name(topic.name) for topic in self._topics))
         return all_of([*listening, sent])
+
+    def check_wiring(self) -> None:
+        """Look whether the app could start by its settings: listeners fit together, and have DATABASE_URL.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: not so, all problems in one error.
+        """
+        self._check_wiring(self.settings())
 
     def settings(self) -> Settings:
         """The settings that the app was given, else those in force now.

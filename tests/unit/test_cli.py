@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -125,7 +126,7 @@ async def second(value: str) -> None: ...
 """
 
 
-@pytest.mark.parametrize("command", ["plan", "apply"])
+@pytest.mark.parametrize("command", ["plan", "apply", "access"])
 @pytest.mark.parametrize(
     ("app", "source", "environ", "said"),
     [
@@ -153,6 +154,22 @@ def test_topics_of_what_only_an_edit_cures_are_one_line_a_problem_and_exit_78(
     assert (done.returncode, done.stdout) == (78, ""), done.stderr
     assert len(lines) == len(said), done.stderr
     assert all(line.startswith("ottla: ") and text in line for line, text in zip(lines, said, strict=True))
+
+
+def test_what_an_app_does_with_the_cluster_is_printed_for_who_grants_it_the_rights(tmp_path: Path) -> None:
+    (tmp_path / "billing.py").write_text(WISHFUL)
+
+    done = ottla(tmp_path, "topics", "access", "billing:wired", **LOCAL, TOPICS__ORDERS="staging.orders")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "reads": ["staging.orders", "staging.orders-billing-replay"],
+        "writes": ["staging.orders-billing-dlt"],
+        "groups": ["billing", "billing-replay"],
+        "dead_letters": ["staging.orders-billing-dlt"],
+        "replays": ["staging.orders-billing-replay"],
+        "ledger": "billing-replays",
+    }
 
 
 def test_topics_are_planned_without_a_database_url(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def _known(path: str | None) -> _Known:
     if app is None or path is None:
         return _Known(settings, None, findings)
     try:
+        app.check_wiring()
         wishes = Wishes(app.topology(), app.access())
     except ConfigurationError as error:
         return _Known(settings, None, [*findings, *_failed(Check.WIRING, path, error)])

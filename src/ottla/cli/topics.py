@@ -1,11 +1,12 @@
-"""`ottla topics plan` and `apply`: the topics that an app needs, and the cluster."""
+"""`ottla topics plan`, `apply` and `access`: the topics that an app needs, and the cluster."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -73,6 +74,15 @@ def apply(
     left = "".join(f" {verb}={verbs[verb]}" for verb in ("left", "refuse") if verbs[verb])
     typer.echo(f"topics: applied {_counts(verbs, 'create', 'alter', 'ok', 'failed')}{left}")
     raise typer.Exit(1 if verbs["failed"] else 0)
+
+
+@app.command()
+def access(path: _Path) -> None:
+    """Print as JSON which topics and groups an app reads and writes, for who grants it rights; asks nobody.
+
+    Exit codes: 0, or 78 when settings or wiring must be edited.
+    """
+    typer.echo(json.dumps(asdict(load(path).access().listed), indent=2))
 
 
 @dataclass(frozen=True, slots=True)

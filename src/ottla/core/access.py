@@ -1,6 +1,10 @@
 """What a service does on its cluster: which topics it reads and writes, and in which consumer groups.
 
-What it must be allowed to follows from it, whoever grants it: ACLs, or a policy of IAM.
+What it must be allowed to follows from it, whoever grants it: ACLs, or a policy of IAM. Rules of this file:
+
+- All that the service may come to do is named, and nothing beside it: one right too few shows when
+  the first record fails, one too many never.
+- A replay topic is read, and may not be there yet.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ottla.core.destinations import Destinations
+from ottla.core.replay_ledger import ledger_name
 from ottla.core.topology import dead_letter_group, dead_letter_topic, replay_group, retry_group
 
 
@@ -31,11 +36,42 @@ class ReadTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessList:
+    """An `Access` as whoever grants rights takes it: names on the cluster, each list sorted."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    groups: tuple[str, ...]
+    dead_letters: tuple[str, ...]
+    replays: tuple[str, ...]
+    ledger: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
-    """Everything that a service reads, each by one group, and everything that it is known to write to."""
+    """Everything that a service reads, each by one group, and everything that it is known to write to.
+
+    `dead_letters`, `replays` and `ledger` are what `ottla dlt replay` reads, sends to and notes in,
+    for this service's group; a listener without dead letters has none of them.
+    """
 
     read: tuple[ReadTopic, ...] = ()
     written: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
+    replays: tuple[str, ...] = ()
+    ledger: str | None = None
+
+    @property
+    def listed(self) -> AccessList:
+        """The same as names alone."""
+        return AccessList(
+            reads=tuple(sorted({each.topic for each in self.read})),
+            writes=tuple(sorted(self.written)),
+            groups=tuple(sorted({each.group for each in self.read})),
+            dead_letters=tuple(sorted(self.dead_letters)),
+            replays=tuple(sorted(self.replays)),
+            ledger=self.ledger,
+        )
 
     @property
     def uses(self) -> dict[str, Use]:
@@ -66,10 +102,14 @@ class Access:
 def listener_access(to: Destinations) -> Access:
     """Of a listener: its topic, where its failed records go, and where they come again from."""
     stages = [ReadTopic(to.of_stage(stage), retry_group(to.group, stage.suffix)) for stage in to.stages]
-    replays = []
-    if to.dead_letter is not None and not stages:
-        replays = [ReadTopic(to.replay, replay_group(to.group), is_optional=True)]
-    return Access((ReadTopic(to.topic, to.group), *stages, *replays), tuple(to.beside))
+    read, written = (ReadTopic(to.topic, to.group), *stages), tuple(to.beside)
+    if to.dead_letter is None:
+        return Access(read, written)
+    if not stages:  # else replays come by the first retry topic
+        read = (*read, ReadTopic(to.replay, replay_group(to.group), is_optional=True))
+    retries = {stage.topic for stage in stages}
+    letters = tuple(topic for topic in written if topic not in retries)
+    return Access(read, written, letters, (to.replay,), ledger_name(to.group))
 
 
 def dlt_handler_access(to: Destinations) -> Access:
@@ -79,8 +119,12 @@ def dlt_handler_access(to: Destinations) -> Access:
 
 
 def all_of(parts: Iterable[Access]) -> Access:
-    """What `parts` do together."""
+    """What `parts` do together; they are of one group."""
     parts = list(parts)
-    read = dict.fromkeys(each for part in parts for each in part.read)
-    written = dict.fromkeys(topic for part in parts for topic in part.written)
-    return Access(tuple(read), tuple(written))
+    return Access(
+        tuple(dict.fromkeys(each for part in parts for each in part.read)),
+        tuple(dict.fromkeys(topic for part in parts for topic in part.written)),
+        tuple(dict.fromkeys(topic for part in parts for topic in part.dead_letters)),
+        tuple(dict.fromkeys(topic for part in parts for topic in part.replays)),
+        next((part.ledger for part in parts if part.ledger is not None), None),
+    )

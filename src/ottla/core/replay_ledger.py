@@ -48,7 +48,12 @@ Entries = Mapping[bytes, Entry]
 
 def ledger_topic(letter: Letter) -> str:
     """Where the fate of `letter` is kept: a topic of its group, or of its topic where none is told."""
-    return f"{letter.told.group or letter.topic}-replays"
+    return ledger_name(letter.told.group or letter.topic)
+
+
+def ledger_name(group: str) -> str:
+    """The ledger of `group`."""
+    return f"{group}-replays"
 
 
 def entry_key(letter: Letter) -> bytes:
