@@ -5,15 +5,19 @@ PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 VENV := .venv/.made
+DEPLOY_VENV := .venv-deploy/.made
 KAFKA := .kafka/.made
 SPRING := tests/interop/spring/target/.made
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV): requirements/dev.txt pyproject.toml scripts/venv.sh
 	@bash scripts/venv.sh
+
+$(DEPLOY_VENV): requirements/deploy.txt scripts/deploy_venv.sh
+	@bash scripts/deploy_venv.sh
 
 $(KAFKA): scripts/kafka/pom.xml scripts/kafka_jars.sh
 	@bash scripts/kafka_jars.sh
@@ -80,6 +84,10 @@ interop: $(VENV) $(KAFKA) $(SPRING) ## a Spring Boot service beside ours on one 
 msk-iam-test: $(VENV) $(KAFKA) ## MSK IAM without AWS, TLS, SCRAM, OAuth: let in, refused, renewed
 	@$(BIN)/python -m tests.security
 
+.PHONY: deploy-check
+deploy-check: $(VENV) $(DEPLOY_VENV) ## chart, Terraform, IAM policies, image and Compose file, read by their tools (needs terraform)
+	@$(BIN)/python -m tests.deploy
+
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
@@ -103,5 +111,5 @@ audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .kafka tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-deploy .kafka tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

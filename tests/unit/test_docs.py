@@ -55,6 +55,7 @@ HOSTS = {
     "www.brucehardie.com",
     "example.org",
     "idp.example.org",
+    "eks.amazonaws.com",
     "b-1.shop.a1b2c3.c2.kafka.eu-west-1.amazonaws.com",
 }
 """The only hosts that pages may name: those of package registries differ from place to place."""

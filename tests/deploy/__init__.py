@@ -1,0 +1,1 @@
+"""What deploys: run, or asked by the tools that read it."""
