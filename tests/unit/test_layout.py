@@ -97,3 +97,15 @@ def test_the_version_is_that_of_the_distribution() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
 
     assert f'version = "{ottla.__version__}"' in pyproject
+
+
+def test_git_holds_no_built_file_and_none_above_a_megabyte() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("no git here, or no clone: an archive has no list of its files")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+    built = [path for path in files if path.stat().st_size > 1_000_000 or b"\0" in path.read_bytes()]
+
+    assert ROOT / "pyproject.toml" in files
+    assert built == []
