@@ -11,7 +11,7 @@ SPRING := tests/interop/spring/target/.made
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV): requirements/dev.txt pyproject.toml scripts/venv.sh
 	@bash scripts/venv.sh
@@ -88,6 +88,10 @@ msk-iam-test: $(VENV) $(KAFKA) ## MSK IAM without AWS, TLS, SCRAM, OAuth: let in
 deploy-check: $(VENV) $(DEPLOY_VENV) ## chart, Terraform, IAM policies, image and Compose file, read by their tools (needs terraform)
 	@$(BIN)/python -m tests.deploy
 
+.PHONY: k8s-check
+k8s-check: $(VENV) ## a real API server takes what deploy/kubernetes gives it (builds it once)
+	@$(BIN)/python -m tests.deploy.kubernetes
+
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
@@ -111,5 +115,5 @@ audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .venv-deploy .kafka tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-deploy .kafka .k8s tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -267,9 +267,9 @@ def test_variables_that_pages_name_are_settings() -> None:
 
 
 def test_make_targets_that_pages_name_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-    named = {match for page in PAGES for match in re.findall(r"`make ([a-z-]+)", page.read_text())}
+    named = {match for page in PAGES for match in re.findall(r"`make ([a-z0-9-]+)", page.read_text())}
 
     assert "demo" in named
     assert named <= targets

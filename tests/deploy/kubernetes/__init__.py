@@ -1,0 +1,1 @@
+"""The manifests of deploy/kubernetes before a real API server."""
