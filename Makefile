@@ -7,6 +7,7 @@ BIN := .venv/bin
 VENV := .venv/.made
 DEPLOY_VENV := .venv-deploy/.made
 KAFKA := .kafka/.made
+APICURIO := .apicurio/.made
 SPRING := tests/interop/spring/target/.made
 
 .PHONY: help
@@ -22,6 +23,9 @@ $(DEPLOY_VENV): requirements/deploy.txt scripts/deploy_venv.sh
 $(KAFKA): scripts/kafka/pom.xml scripts/kafka_jars.sh
 	@bash scripts/kafka_jars.sh
 
+$(APICURIO): scripts/apicurio.sh
+	@bash scripts/apicurio.sh
+
 $(SPRING): scripts/spring_jar.sh tests/interop/spring/pom.xml $(shell find tests/interop/spring/src)
 	@bash scripts/spring_jar.sh
 
@@ -30,6 +34,9 @@ venv: $(VENV) ## .venv with the locked packages
 
 .PHONY: kafka
 kafka: $(KAFKA) ## Apache Kafka's jars (needs java and mvn)
+
+.PHONY: registry
+registry: $(APICURIO) ## Apicurio Registry (needs mvn; its Java is in .venv)
 
 .PHONY: lint
 lint: $(VENV) ## format, lint, types, import contracts
@@ -48,7 +55,7 @@ format: $(VENV) ## format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 .PHONY: test
-test: $(VENV) $(KAFKA) ## every test, on real Kafka and PostgreSQL
+test: $(VENV) $(KAFKA) $(APICURIO) ## every test, on real Kafka, PostgreSQL and a schema registry
 	@$(BIN)/pytest --quiet
 
 .PHONY: demo
@@ -115,5 +122,5 @@ audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .venv-deploy .kafka .k8s tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-deploy .kafka .apicurio .k8s tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ottla import Topic
+from ottla.serde import Avro
 
 
 class OrderCreated(BaseModel):
@@ -34,8 +35,11 @@ class InvoiceIssued(BaseModel):
 
     order_id: str
     customer_id: str
-    amount_usd: Decimal
+    amount_usd: Decimal = Field(max_digits=12, decimal_places=2)
 
 
-ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id, partitions=6)
-INVOICES = Topic("invoices", InvoiceIssued, key=lambda event: event.order_id, partitions=6)
+AVRO = Avro(namespace="examples.shop", or_json=True)
+"""Avro where SCHEMA_REGISTRY_URL is set, JSON where it is not."""
+
+ORDERS = Topic("orders", OrderCreated, key=lambda event: event.order_id, partitions=6, format=AVRO)
+INVOICES = Topic("invoices", InvoiceIssued, key=lambda event: event.order_id, partitions=6, format=AVRO)

@@ -26,6 +26,7 @@ from ottla.core.figures import ListenerFigures, ServiceFigures
 from ottla.core.lanes import Order
 from ottla.core.liveness import Pulse
 from ottla.core.retry_topics import RetryTopics
+from ottla.core.schemas import WantedSchema, subject_of
 from ottla.core.start_offsets import Offsets
 from ottla.core.topology import WantedTopic, with_topics_beside
 from ottla.errors import BrokerUnavailable, Unavailable, WiringError
@@ -34,13 +35,15 @@ from ottla.kafka.cluster import KafkaCluster
 from ottla.kafka.properties import client_properties
 from ottla.kafka.topic_limits import TopicLimits
 from ottla.listener import ListenerSpec, Parameters, check, parameters_of
-from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer
+from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer, SchemaRegistry
 from ottla.records import TopicPartition
+from ottla.registry import registry_of
 from ottla.runtime.counts import Counts, total
 from ottla.runtime.engine import Engine
 from ottla.runtime.lifecycle import Health, supervise
 from ottla.runtime.relay import Relay
-from ottla.serde.json import decoder
+from ottla.serde.codecs import Codecs
+from ottla.serde.schemas import Schemas, Unregistered
 from ottla.settings import Settings, load_settings
 from ottla.template import KafkaTemplate
 from ottla.topics import Topic
@@ -105,6 +108,7 @@ class App:
         self._joining: list[asyncio.Task[None]] = []
         self._producer: Producer | None = None
         self._template: KafkaTemplate | None = None
+        self._schemas: Schemas | None = None
         self._database: Database | None = None
         self._inbox: PostgresInbox | None = None
         self._outbox: PostgresOutbox | None = None
@@ -265,20 +269,23 @@ class App:
         self._cluster = cluster = connect(self.name, self._given_settings)
         self._passage = "is starting"
         settings = cluster.settings
-        parameters = self._check_wiring(settings)
+        codecs = self._codecs(cluster)
+        parameters = self._check_wiring(settings, codecs)
         self._open_admin_endpoint(settings)
         self._producer = cluster.producer(f"{self.name} producer", self._fail)
         await self._producer.start()
-        self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name)
+        self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name, codecs=codecs)
         joins = []
         if any(found.transaction for found in parameters) or _may_use_database(settings):
             joins.append(await self._open_database(cluster, parameters))
-        shared = Shared(cluster, self._producer, self._template, self._health, self._fatal, self._fail)
+        shared = Shared(
+            cluster, self._producer, self._template, codecs, self._health, self._fatal, self._fail
+        )
         joins += [
             self._join(spec, found, shared) for spec, found in zip(self._specs, parameters, strict=True)
         ]
         if self._topics:
-            joins.append(self._look_for_topics(cluster))
+            joins.append(self._look_for_topics(cluster, codecs))
         if settings.fail_fast if fail_fast is None else fail_fast:
             for join in joins:
                 await join.attempt()
@@ -326,6 +333,8 @@ class App:
             await self._producer.close(deadline - clock())
         if self._database is not None:
             await self._database.close()
+        if self._schemas is not None:
+            self._schemas.close()
         for pool in self._threads:
             pool.shutdown(wait=False, cancel_futures=True)
         if self._admin_endpoint is not None:
@@ -438,7 +447,7 @@ class App:
             WiringError: listeners do not fit together, all problems in one error.
         """
         settings = self.settings()
-        self._check_wiring(settings, needs_database=False)
+        self._check_wiring(settings, self._codecs_to_describe(settings), needs_database=False)
         return self._wanted(settings)
 
     def access(self) -> Access:
@@ -449,7 +458,7 @@ class App:
             WiringError: listeners do not fit together, all problems in one error.
         """
         settings = self.settings()
-        self._check_wiring(settings, needs_database=False)
+        self._check_wiring(settings, self._codecs_to_describe(settings), needs_database=False)
         group = self._group(settings)
         listening = (
             (dlt_handler_access if spec.is_dlt_handler else listener_access)(
@@ -467,7 +476,8 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: not so, all problems in one error.
         """
-        self._check_wiring(self.settings())
+        settings = self.settings()
+        self._check_wiring(settings, self._codecs_to_describe(settings))
 
     def settings(self) -> Settings:
         """The settings that the app was given, else those in force now.
@@ -476,6 +486,32 @@ class App:
             SettingsError: settings are missing or unsound, all of them in one error.
         """
         return self._given_settings or load_settings(self.name)
+
+    def wanted_schemas(self) -> list[WantedSchema]:
+        """The schemas of the app's topics that have one: those that it sends to, and its listeners'.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: listeners do not fit together, all problems in one error.
+        """
+        settings = self.settings()
+        codecs = self._codecs_to_describe(settings)
+        self._check_wiring(settings, codecs, needs_database=False)
+        topics = [*self._topics, *(spec.topic for spec in self._specs if not spec.is_dlt_handler)]
+        wanted = [schema for topic in topics if (schema := codecs.wanted(topic)) is not None]
+        return list(dict.fromkeys(wanted))
+
+    def schema_registry(self) -> SchemaRegistry:
+        """What asks and changes the schemas of this app's topics; opens nothing before it is asked.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: no SCHEMA_REGISTRY_URL is set.
+        """
+        registry = registry_of(self.settings())
+        if registry is None:
+            raise WiringError("no schema registry is named: set SCHEMA_REGISTRY_URL (https://host:port)")
+        return registry
 
     def admin(self) -> KafkaAdmin:
         """What asks and changes the topics of this app's cluster; opens nothing before it is asked.
@@ -530,9 +566,33 @@ class App:
             for topic, beside in declared
         )
 
-    def _check_wiring(self, settings: Settings, *, needs_database: bool = True) -> list[Parameters]:
+    def _codecs(self, cluster: Cluster) -> Codecs:
+        """By the registry of `cluster`, which is asked nothing yet."""
+        settings = cluster.settings
+        registry = cluster.schema_registry()
+        if registry is not None:
+            self._schemas = Schemas(
+                registry,
+                # In memory nobody else could: a test's schemas are those of its apps.
+                auto_register=settings.schema_registry_auto_register or not registry.is_remote,
+                timeout_s=settings.schema_registry_timeout_s,
+            )
+        return Codecs(
+            self._schemas,
+            topic_name=settings.topic_name,
+            has_registry=settings.schema_registry_url is not None,
+        )
+
+    def _codecs_to_describe(self, settings: Settings) -> Codecs:
+        """For what asks no registry: what a topic's schema is."""
+        has_registry = settings.schema_registry_url is not None
+        return Codecs(Unregistered(), topic_name=settings.topic_name, has_registry=has_registry)
+
+    def _check_wiring(
+        self, settings: Settings, codecs: Codecs, *, needs_database: bool = True
+    ) -> list[Parameters]:
         """Every listener's parameters, or every problem at once."""
-        problems: list[str] = []
+        problems = self._topic_problems(codecs)
         found: list[Parameters] = []
         names: dict[tuple[bool, str], ListenerSpec] = {}
         for spec in self._specs:
@@ -545,7 +605,7 @@ class App:
                 )
             try:
                 parameters = parameters_of(spec)
-                decoder(parameters.annotation)
+                codecs.reader(spec.topic, parameters.annotation)
             except WiringError as error:
                 problems.append(str(error) if str(error).startswith(str(spec)) else f"{spec}: {error}")
                 continue
@@ -566,6 +626,16 @@ class App:
         if problems:
             raise WiringError("\n".join(problems))
         return found
+
+    def _topic_problems(self, codecs: Codecs) -> list[str]:
+        """Of the topics that are sent to: whether their values can be written."""
+        problems = []
+        for topic in self._topics:
+            try:
+                codecs.encoder(topic)
+            except WiringError as error:
+                problems.append(str(error) if "topic " in str(error) else f"topic {topic.name!r}: {error}")
+        return problems
 
     def _dlt_problems(self, spec: ListenerSpec) -> list[str]:
         """Of a handler of dead letters: whether there are any, and whether it can take all of them."""
@@ -670,8 +740,12 @@ class App:
         inbox = self._inbox if parameters.transaction else None
         listening = Listening(spec, parameters, shared, group=group, inbox=inbox, threads=threads)
 
+        codecs = shared.codecs
+
         async def attempt() -> None:
             await listening.look_for_topics()
+            if self._schemas is not None and codecs.asks_to_read(spec.topic):
+                await self._schemas.learn_newest(subject_of(listening.topic))
             if parameters.transaction and self._database is not None:
                 await self._database.check()
 
@@ -695,10 +769,16 @@ class App:
         if reader is not None:
             self._read(reader)
 
-    def _look_for_topics(self, cluster: Cluster) -> _Join:
-        """Whether the topics are there that we send to. A broker that is away is not missed: sends wait."""
+    def _look_for_topics(self, cluster: Cluster, codecs: Codecs) -> _Join:
+        """Whether the topics are there that we send to, and their schemas are registered.
+
+        A broker that is away is not missed: sends wait.
+        """
 
         async def attempt() -> None:
+            for wanted in map(codecs.wanted, self._topics):
+                if wanted is not None and self._schemas is not None:
+                    await self._schemas.learn_id(wanted)
             try:
                 await cluster.partitions([cluster.settings.topic_name(topic.name) for topic in self._topics])
             except BrokerUnavailable as error:

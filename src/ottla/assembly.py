@@ -31,7 +31,7 @@ from ottla.runtime.engine import Engine, EnginePolicy
 from ottla.runtime.invoker import Call, Invoker
 from ottla.runtime.lifecycle import Health, LoopClock
 from ottla.runtime.settlement import Settlement
-from ottla.serde.json import decoder
+from ottla.serde.codecs import Codecs, FramedReader
 from ottla.settings import Settings
 from ottla.template import KafkaTemplate
 
@@ -48,6 +48,7 @@ class Shared:
     cluster: Cluster
     producer: Producer
     template: KafkaTemplate
+    codecs: Codecs
     health: Health
     fatal: Fatal
     on_fatal: Callable[[BaseException], None]
@@ -83,10 +84,12 @@ class Listening:
         self._clock = cluster.clock or LoopClock(asyncio.get_running_loop())
         self._partitions: dict[str, int] = {}
         self._engines: list[Engine] = []
+        reader = shared.codecs.reader(spec.topic, parameters.annotation)
         call = Call(
             spec.function,
             is_async=spec.is_async,
-            decode=decoder(parameters.annotation),
+            decode=None if isinstance(reader, FramedReader) else reader,
+            read=reader if isinstance(reader, FramedReader) else None,
             payload=parameters.payload,
             record=parameters.record,
             transaction=parameters.transaction,
@@ -153,6 +156,11 @@ class Listening:
             return await self._shared.cluster.has_topic(topic)
         except Unavailable:
             return False  # whoever reads the main topic tells why
+
+    @property
+    def topic(self) -> str:
+        """What its topic is called on the cluster."""
+        return self._destinations.topic
 
     @property
     def _read_topic(self) -> str:

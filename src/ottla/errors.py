@@ -11,7 +11,10 @@ OttlaError
 │   ├── TopicMissing          a topic does not exist
 │   ├── DatabaseUnavailable   no connection, or a lost one
 │   ├── TransactionConflict   given up for another transaction's sake: run it again
-│   └── DatabaseNotMigrated   `ottla db upgrade` has not run
+│   ├── DatabaseNotMigrated   `ottla db upgrade` has not run
+│   ├── SchemaRegistryUnavailable  unreachable, failing, or not answering in time
+│   ├── SchemaNotRegistered   `ottla schemas register` has not run
+│   └── SchemaRefused         the schema registry does not take a schema
 ├── SendFailed                a record was not acknowledged; carries topic and key
 │   ├── NotSerializable       the value or key does not fit the topic
 │   ├── RecordTooLarge        over the client's or the broker's limit
@@ -91,6 +94,18 @@ class TransactionConflict(Unavailable):
 
 class DatabaseNotMigrated(Unavailable):
     """The tables of Ottla are missing or of another version."""
+
+
+class SchemaRegistryUnavailable(Unavailable):
+    """The schema registry cannot be reached, fails, or does not answer in time."""
+
+
+class SchemaNotRegistered(Unavailable):
+    """A topic's schema is not registered as this service has it."""
+
+
+class SchemaRefused(Unavailable):
+    """The registry does not take a schema: it is invalid, or not compatible with what is registered."""
 
 
 class SendFailed(OttlaError):

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from ottla.core.figures import SourceFigures
+from ottla.core.frames import SchemaRef
 from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitPolicy, Committable
 from ottla.core.outbox import StoredRecord, Wanted
 from ottla.core.pacing import BufferLimits
+from ottla.core.schemas import SubjectState, WantedSchema
 from ottla.core.start_offsets import Offsets
 from ottla.errors import FatalClientError, SettingsError, Unavailable
 from ottla.records import EncodedRecord, Headers, SendResult, TopicPartition
@@ -320,6 +322,53 @@ class Producer(RecordProducer, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RegisteredSchema:
+    """A schema as a registry has it. `references` are the texts that it names, the innermost first."""
+
+    id: int
+    kind: str
+    text: str
+    references: tuple[str, ...] = ()
+
+
+class SchemaRegistry(Protocol):
+    """A schema registry. Its calls block, unless it is not `is_remote`: never on the event loop.
+
+    Every call ends within a time-out, and raises `SchemaRegistryUnavailable`, `AuthenticationFailed`
+    or `NotAuthorized` where there is no answer to the question.
+    """
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a call takes time."""
+        ...
+
+    def schema(self, ref: SchemaRef) -> RegisteredSchema | None:
+        """The schema that has this id or GUID; None when the registry knows none."""
+        ...
+
+    def newest(self, subject: str) -> RegisteredSchema | None:
+        """The newest version of `subject`; None when there is no such subject."""
+        ...
+
+    def id_of(self, wanted: WantedSchema) -> int | None:
+        """The id under which its subject has exactly this schema; None when it has not."""
+        ...
+
+    def register(self, wanted: WantedSchema) -> int:
+        """Register a schema, which may be there already, and return its id. Raises `SchemaRefused`."""
+        ...
+
+    def state(self, wanted: WantedSchema) -> SubjectState:
+        """How its subject stands to a schema; changes nothing."""
+        ...
+
+    def close(self) -> None:
+        """Close connections. May be called twice."""
+        ...
+
+
 class Cluster(Protocol):
     """One app's side of Kafka, or of what stands in for it: makes the edges that the app joins."""
 
@@ -347,6 +396,10 @@ class Cluster(Protocol):
 
     async def partitions(self, topics: Iterable[str]) -> Mapping[str, int]:
         """How many partitions each of `topics` has. Raises an `Unavailable` for those that are not there."""
+        ...
+
+    def schema_registry(self) -> SchemaRegistry | None:
+        """A registry for this app, by the settings; None where they name none. Opens nothing."""
         ...
 
     async def largest_batch(self, topic: str) -> int | None:

@@ -11,7 +11,9 @@ from ottla.core.identity import EVENT_ID_HEADER
 from ottla.errors import NotSerializable, WiringError
 from ottla.ports import RecordProducer
 from ottla.records import EncodedRecord, Headers, SendResult
+from ottla.serde.codecs import Codecs
 from ottla.serde.json import Encoder, Unencodable, encoder
+from ottla.serde.schemas import SchemaNotKnown
 from ottla.topics import Key, Topic, name_problem
 
 T = TypeVar("T")
@@ -33,12 +35,17 @@ class RecordEncoder:
     """Turns what callers send into bytes. Safe to share between tasks and threads.
 
     `topic_name` tells what a declared topic is called on the cluster
-    (`Settings.topic_name`).
+    (`Settings.topic_name`); `codecs` writes values by their topic's format.
     """
 
     def __init__(
-        self, *, topic_name: Callable[[str], str] = str, new_event_id: Callable[[], str] | None = None
+        self,
+        *,
+        topic_name: Callable[[str], str] = str,
+        new_event_id: Callable[[], str] | None = None,
+        codecs: Codecs | None = None,
     ) -> None:
+        self._codecs = codecs or Codecs(topic_name=topic_name)
         self._topic_name = topic_name
         self._new_event_id = new_event_id or new_id
         self._by_topic: dict[str, tuple[Topic[Any], Encoder]] = {}
@@ -53,7 +60,10 @@ class RecordEncoder:
         headers: HeaderValues | None = None,
         event_id: str | None = None,
     ) -> EncodedRecord:
-        """What a send of these would send. Raises `NotSerializable`."""
+        """What a send of these would send.
+
+        Raises `NotSerializable`, and `SchemaNotKnown` where the schema's id is to be asked for first.
+        """
         declared = topic if isinstance(topic, str) else topic.name
         real = self._topic_name(declared)
         if isinstance(topic, str) and (problem := name_problem(real)):  # a Topic has told its own
@@ -84,7 +94,7 @@ class RecordEncoder:
         """Made once per topic. A Topic of the same name but other content gets its own."""
         known = self._by_topic.get(topic.name)
         if known is None or known[0] is not topic:
-            known = self._by_topic[topic.name] = (topic, encoder(topic.type))
+            known = self._by_topic[topic.name] = (topic, self._codecs.encoder(topic))
         return known[1]
 
     def _type_encoder(self, kind: type) -> Encoder:
@@ -112,8 +122,9 @@ class KafkaTemplate(RecordEncoder):
         *,
         topic_name: Callable[[str], str] = str,
         new_event_id: Callable[[], str] | None = None,
+        codecs: Codecs | None = None,
     ) -> None:
-        super().__init__(topic_name=topic_name, new_event_id=new_event_id)
+        super().__init__(topic_name=topic_name, new_event_id=new_event_id, codecs=codecs)
         self._producer = producer
 
     async def send(
@@ -137,9 +148,14 @@ class KafkaTemplate(RecordEncoder):
         Raises a `SendFailed` that names topic and key: `NotSerializable`,
         `RecordTooLarge`, `SendTimedOut` (it may still have been written),
         `SendRefused` or `ProducerClosed`. A cancelled send may still be written;
-        sending again with the same `event_id` makes that one event.
+        sending again with the same `event_id` makes that one event. For a topic with a
+        schema also `SchemaNotRegistered` or `SchemaRegistryUnavailable`.
         """
-        record = self.encode(topic, value, key=key, headers=headers, event_id=event_id)
+        try:
+            record = self.encode(topic, value, key=key, headers=headers, event_id=event_id)
+        except SchemaNotKnown as unknown:  # the first send to a topic that the app does not name
+            await unknown.learn()
+            record = self.encode(topic, value, key=key, headers=headers, event_id=event_id)
         return await self._producer.send(
             record.topic,
             key=record.key,

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from ottla.core.formats import JSON, Format
 from ottla.errors import WiringError
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Topic(Generic[T]):
     nothing else. None leaves a new topic to the broker's default and an existing one as it is.
 
     Args:
+        format: how values are written: `Json()`, or by a schema registry `Avro()` or
+            `JsonSchema()`, all of `ottla.serde`. The schema follows from `type`.
         partitions: how many the topic shall have. They are only ever added, and adding
             them moves keys to other partitions.
         config: Kafka's topic configs by name, such as `{"retention.ms": "86400000"}`.
@@ -45,11 +48,12 @@ class Topic(Generic[T]):
     name: str
     type: type[T] | UnionType
     key: Callable[[T], Key] | None = None
+    format: Format = field(default=JSON, kw_only=True)
     partitions: int | None = field(default=None, kw_only=True)
     config: Mapping[str, str] | None = field(default=None, kw_only=True, hash=False)  # a dict has no hash
 
     def __post_init__(self) -> None:
-        if problem := name_problem(self.name) or _wish_problem(self.partitions, self.config):
+        if problem := name_problem(self.name) or _wish_problem(self.format, self.partitions, self.config):
             raise WiringError(f"topic {self.name!r}: {problem}")
 
 
@@ -69,8 +73,10 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def _wish_problem(partitions: Any, config: Any) -> str | None:
+def _wish_problem(format_: Any, partitions: Any, config: Any) -> str | None:
     """What is wrong with what is wanted of a topic; what is written need not be what is annotated."""
+    if not isinstance(format_, Format):
+        return f"format={format_!r} is none; give Json(), Avro() or JsonSchema() of ottla.serde"
     is_count = isinstance(partitions, int) and not isinstance(partitions, bool) and partitions >= 1
     if partitions is not None and not is_count:
         return f"partitions={partitions!r} is no number of partitions; give 1 or more, or None"

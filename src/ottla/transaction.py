@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
 
+from ottla.errors import WiringError
 from ottla.records import EncodedRecord
+from ottla.serde.codecs import Codecs
+from ottla.serde.schemas import SchemaNotKnown, Unregistered
 from ottla.template import HeaderValues, RecordEncoder
 from ottla.topics import Key, Topic
 
@@ -38,9 +42,40 @@ class Outgoing:
     """What one transaction will send if it commits. `check` is asked about each record."""
 
     def __init__(self, encoder: RecordEncoder | None = None, check: Check | None = None) -> None:
-        self.encoder = encoder or RecordEncoder()
-        self.records: list[EncodedRecord] = []
+        # Without an app, as where a test calls its handler, no schema has an id.
+        self.encoder = encoder or RecordEncoder(codecs=Codecs(Unregistered(), has_registry=False))
+        self._records: list[EncodedRecord] = []
         self._check = check
+        self._not_awaited: set[str] = set()
+
+    @property
+    def records(self) -> list[EncodedRecord]:
+        """What is sent if the transaction commits.
+
+        Raises:
+            WiringError: a send has to ask the schema registry first, and was not awaited.
+        """
+        for topic in self._not_awaited:
+            raise WiringError(
+                f"tx.send to topic {topic!r} was not awaited: its schema was to be asked for "
+                "first; await it, and name the topic in App(topics=...)"
+            )
+        return self._records
+
+    async def send(self, topic: str, encode: Callable[[], EncodedRecord], unknown: SchemaNotKnown) -> None:
+        """Ask for a schema's id, then encode and take the record: a first send to a topic not named."""
+        await unknown.learn()
+        self._not_awaited.discard(topic)
+        await self.checked(self.take(encode()))
+
+    def send_later(self, topic: str) -> None:
+        """A send begins that must be awaited."""
+        self._not_awaited.add(topic)
+
+    def take(self, record: EncodedRecord) -> EncodedRecord:
+        """`record` is sent if the transaction commits."""
+        self._records.append(record)
+        return record
 
     async def checked(self, record: EncodedRecord) -> None:
         """Ask about `record`, and take it back where it cannot be sent."""
@@ -60,7 +95,7 @@ class Outgoing:
         try:
             yield
         except BaseException:
-            self.records = [kept for kept in self.records if kept is not record]
+            self._records = [kept for kept in self._records if kept is not record]
             raise
 
 
@@ -137,9 +172,19 @@ class Transaction(Generic[S_co]):
         answers.
         """
         outgoing = self.outgoing
-        record = outgoing.encoder.encode(topic, value, key=key, headers=headers, event_id=event_id)
-        outgoing.records.append(record)
-        if hasattr(self.session, "sync_session"):
+        encode = partial(outgoing.encoder.encode, topic, value, key=key, headers=headers, event_id=event_id)
+        is_async = hasattr(self.session, "sync_session")
+        try:
+            record = encode()
+        except SchemaNotKnown as unknown:
+            if is_async:
+                name = topic if isinstance(topic, str) else topic.name
+                outgoing.send_later(name)
+                return outgoing.send(name, encode, unknown)
+            unknown.learn_in_thread()
+            record = encode()
+        outgoing.take(record)
+        if is_async:
             return outgoing.checked(record)
         outgoing.checked_in_thread(record)
         return None

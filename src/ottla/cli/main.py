@@ -15,6 +15,7 @@ from ottla.cli.dlt import list_letters, show
 from ottla.cli.doctor import doctor
 from ottla.cli.replay import discard, replay
 from ottla.cli.run import CONFIGURATION_EXIT, run
+from ottla.cli.schemas import app as schemas
 from ottla.cli.topics import app as topics
 from ottla.errors import ConfigurationError, OttlaError, SettingsError
 
@@ -37,6 +38,7 @@ dlt.command()(replay)
 dlt.command()(discard)
 app.add_typer(dlt, name="dlt", help="Dead letters: look at them, replay them, give them up.")
 app.add_typer(db, name="db", help="The tables of inbox and outbox in PostgreSQL.")
+app.add_typer(schemas, name="schemas", help="The schemas of an app's topics in the schema registry.")
 app.add_typer(topics, name="topics", help="The topics that an app needs on the cluster.")
 
 

@@ -15,7 +15,7 @@ from ottla.kafka.properties import (
     producer_properties,
     static_membership,
 )
-from ottla.ports import SourcePolicy
+from ottla.ports import SchemaRegistry, SourcePolicy
 from ottla.settings import Settings, load_settings
 
 _LOOK_S = 5.0
@@ -63,6 +63,12 @@ class KafkaCluster:
     async def has_topic(self, topic: str) -> bool:
         """As `ports.Cluster.has_topic`."""
         return await self._admin.has_topic(topic)
+
+    def schema_registry(self) -> SchemaRegistry | None:
+        """As `ports.Cluster.schema_registry`."""
+        from ottla.registry import registry_of
+
+        return registry_of(self.settings)
 
     async def largest_batch(self, topic: str) -> int | None:
         """As `KafkaAdmin.largest_batch`; None also where records are compressed.

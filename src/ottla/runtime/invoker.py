@@ -28,7 +28,10 @@ class Call:
 
     function: Callable[..., Any]
     is_async: bool
-    decode: Callable[[bytes | None], Any]
+    decode: Callable[[bytes | None], Any] | None
+    """How values become the payload; None where it takes `read`."""
+    read: Callable[[bytes | None, Headers | None], Awaitable[Any]] | None = None
+    """The same for values whose schema may have to be asked for."""
     payload: str | None = None
     record: str | None = None
     transaction: str | None = None
@@ -88,14 +91,14 @@ class Invoker:
         self._run: Callable[[Delivery], Awaitable[Outcome]] = self._plain
         if call.transaction is not None:
             self._run = self._once
-        wants_more = call.record or call.transaction or call.given
+        wants_more = call.record or call.transaction or call.given or call.decode is None
         self._takes_event_only = call.is_async and call.payload is not None and not wants_more
 
     async def __call__(self, delivery: Delivery) -> Outcome:
         """The outcome of one call of the handler."""
         try:
-            if self._takes_event_only:  # the short way of the most common handler
-                call = self._call
+            call = self._call
+            if self._takes_event_only and call.decode is not None:  # the short way of the most common handler
                 await call.function(call.decode(delivery.message.value()))
                 return Ended.SUCCEEDED
             return await self._run(delivery)
@@ -128,7 +131,7 @@ class Invoker:
         return Failed(error, is_fatal=self._is_fatal(error))
 
     async def _plain(self, delivery: Delivery) -> Outcome:
-        arguments = self._arguments(delivery)
+        arguments = await self._arguments(delivery)
         if self._call.is_async:
             await self._call.function(**arguments)
         else:
@@ -140,7 +143,7 @@ class Invoker:
         call, inbox, name = self._call, self._inbox, self._call.transaction
         assert inbox is not None  # noqa: S101  (an app without a database refuses such a listener)
         assert name is not None  # noqa: S101  (chosen by it)
-        arguments = self._arguments(delivery)
+        arguments = await self._arguments(delivery)
         key = inbox_key(self._listener, delivery)
 
         if call.is_async:
@@ -163,7 +166,7 @@ class Invoker:
             case _:
                 return Ended.DUPLICATE
 
-    def _arguments(self, delivery: Delivery) -> dict[str, Any]:
+    async def _arguments(self, delivery: Delivery) -> dict[str, Any]:
         call = self._call
         arguments = dict(call.given or {})
         if call.record is not None or call.transaction is not None:
@@ -173,7 +176,11 @@ class Invoker:
             if call.record is not None:
                 arguments[call.record] = _record(delivery, headers)
         if call.payload is not None:
-            arguments[call.payload] = call.decode(delivery.message.value())
+            value = delivery.message.value()
+            if call.decode is not None:
+                arguments[call.payload] = call.decode(value)
+            elif call.read is not None:
+                arguments[call.payload] = await call.read(value, delivery.headers)
         return arguments
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:

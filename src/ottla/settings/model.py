@@ -2,7 +2,7 @@
 
 A setting's place in the model is its key in TOML (`kafka.drain_s`). Its environment
 variable follows from it: `KAFKA_DRAIN_S`; `database_url` is `DATABASE_URL`; what is
-neither Kafka's nor the database's has our prefix, as `OTTLA_FAIL_FAST`.
+neither Kafka's, the database's nor the registry's has our prefix, as `OTTLA_FAIL_FAST`.
 """
 
 from __future__ import annotations
@@ -146,8 +146,36 @@ class Settings(BaseModel):
     dedup_window_days: float = Field(
         default=7, gt=0, le=3650, allow_inf_nan=False, description="how long event ids are remembered"
     )
+    schema_registry_url: SecretStr | None = Field(
+        default=None, description="schema registry of Avro and JSON Schema: https://host:port[/path]"
+    )
+    schema_registry_username: str | None = Field(
+        default=None, description="its user, or API key, for basic authentication"
+    )
+    schema_registry_password: SecretStr | None = Field(
+        default=None, description="its password, or API secret"
+    )
+    schema_registry_ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority that signed it; Mozilla's (certifi) unless set"
+    )
+    schema_registry_certificate_file: Path | None = Field(
+        default=None, description="PEM file of our certificate, where it asks for one (mTLS)"
+    )
+    schema_registry_key_file: Path | None = Field(
+        default=None, description="PEM file of its private key; unset where the certificate's has it"
+    )
+    schema_registry_key_password: SecretStr | None = Field(
+        default=None, description="password of that private key"
+    )
+    schema_registry_auto_register: bool = Field(
+        default=False, description="register what is sent and not registered; for development"
+    )
+    schema_registry_timeout_s: Annotated[float, Field(gt=0, le=300, allow_inf_nan=False)] = Field(
+        default=5, description="how long one question to it may take"
+    )
     fail_fast: bool = Field(
-        default=False, description="exit instead of waiting when broker, topic or database is not there"
+        default=False,
+        description="exit instead of waiting when broker, topic, database or schema is not there",
     )
     admin_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
         default=None,
@@ -174,7 +202,9 @@ def variable_of(path: SettingPath) -> str | None:
     if path[:1] == ("kafka",) and (path[1:2] == () or path[1] in RAW_TABLES):
         return None
     name = "_".join(path).upper()
-    return name if path[0] == "kafka" or name.startswith("DATABASE_") else f"OTTLA_{name}"
+    return (
+        name if path[0] == "kafka" or name.startswith(("DATABASE_", "SCHEMA_REGISTRY_")) else f"OTTLA_{name}"
+    )
 
 
 def key_of(path: SettingPath) -> str:

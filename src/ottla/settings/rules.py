@@ -30,10 +30,11 @@ def findings(settings: Settings, given: Collection[SettingPath]) -> Iterator[Fin
     """Everything unsound in `settings`; `given` are those that were not left to their defaults."""
     yield from _servers(settings.kafka, given)
     yield from _credentials(settings.kafka)
-    yield from _files(settings.kafka)
+    yield from _files(settings)
     yield from _times(settings.kafka)
     yield from _topics(settings)
     yield from _database(settings)
+    yield from _schema_registry(settings)
     yield from _admin(settings)
     yield from _raw(settings.kafka)
 
@@ -123,15 +124,19 @@ def _msk_iam(kafka: KafkaSettings) -> Iterator[Finding]:
         yield (("kafka", "aws_region"), security, ("kafka", "bootstrap_servers")), text
 
 
-def _files(kafka: KafkaSettings) -> Iterator[Finding]:
-    for name in ("ca_file", "certificate_file", "key_file"):
-        file: Path | None = getattr(kafka, name)
+def _files(settings: Settings) -> Iterator[Finding]:
+    names = ("ca_file", "certificate_file", "key_file")
+    named: list[tuple[SettingPath, Path | None]] = [
+        *((("kafka", name), getattr(settings.kafka, name)) for name in names),
+        *((((f"schema_registry_{name}",)), getattr(settings, f"schema_registry_{name}")) for name in names),
+    ]
+    for where, file in named:
         if file is None:
             continue
         try:
             file.open("rb").close()
         except OSError as error:
-            yield (("kafka", name),), f"{file} cannot be read ({error.strerror}); mend path or permissions"
+            yield (where,), f"{file} cannot be read ({error.strerror}); mend path or permissions"
 
 
 def _times(kafka: KafkaSettings) -> Iterator[Finding]:
@@ -167,6 +172,39 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         text = "no URL of a PostgreSQL database; write postgresql://user:password@host:5432/name"
         yield (("database_url",),), text
+
+
+def _schema_registry(settings: Settings) -> Iterator[Finding]:
+    names = [name for name in Settings.model_fields if name.startswith("schema_registry_")]
+    if settings.schema_registry_url is None:
+        for name in names:
+            value = getattr(settings, name)
+            if value != Settings.model_fields[name].default:
+                yield ((name,), ("schema_registry_url",)), "set without SCHEMA_REGISTRY_URL; set that too"
+        return
+    urls = settings.schema_registry_url.get_secret_value().split(",")
+    if not all(_is_http(url) for url in urls):
+        yield (("schema_registry_url",),), "no http(s) URL; write https://host:port, several with commas"
+        return
+    has_user = any(urlsplit(url).username for url in urls)
+    user, password = ("schema_registry_username",), ("schema_registry_password",)
+    if has_user and settings.schema_registry_username is not None:
+        yield (user,), "set, and SCHEMA_REGISTRY_URL has a user as well; remove one of them"
+    if (settings.schema_registry_username is None) != (settings.schema_registry_password is None):
+        yield (user, password), "user and password belong together; set both, or neither"
+    if settings.schema_registry_certificate_file is None:
+        for name in ("schema_registry_key_file", "schema_registry_key_password"):
+            if getattr(settings, name) is not None:
+                yield ((name,),), "set without SCHEMA_REGISTRY_CERTIFICATE_FILE; set that too"
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _admin(settings: Settings) -> Iterator[Finding]:

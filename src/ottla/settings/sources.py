@@ -17,7 +17,7 @@ DEFAULT_FILE = Path("ottla.toml")
 RAW_PATHS = {("kafka", table) for table in RAW_TABLES}
 
 _TOPICS_PREFIX = "TOPICS__"
-_OURS = ("KAFKA_", "DATABASE_", "OTTLA_", "TOPICS_")
+_OURS = ("KAFKA_", "DATABASE_", "SCHEMA_REGISTRY_", "OTTLA_", "TOPICS_")
 # High enough that what Kubernetes injects for a Service called kafka (KAFKA_PORT) is near nothing of ours.
 _NEAR = 0.88
 

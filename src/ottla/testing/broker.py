@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeVar, overload
 from ottla.core.topology import Naming, dead_letter_topic
 from ottla.errors import SettingsError, WiringError
 from ottla.ports import Connect, OutboxStatus
-from ottla.records import SendResult
-from ottla.serde.json import Decoder, decoder
+from ottla.records import Headers, SendResult
+from ottla.serde.codecs import Codecs, FramedReader
+from ottla.serde.schemas import SchemaNotKnown, Schemas
 from ottla.settings import Settings, load_settings
 from ottla.settings.model import BY_VARIABLE
 from ottla.template import HeaderValues, KafkaTemplate
@@ -26,6 +27,7 @@ from ottla.testing.group import Group
 from ottla.testing.log import Topics
 from ottla.testing.patience import Patience
 from ottla.testing.producer import InMemoryProducer
+from ottla.testing.registry import InMemoryRegistry
 from ottla.testing.source import InMemorySource
 from ottla.topics import Key, Topic
 
@@ -70,7 +72,10 @@ class InMemoryBroker:
         self._running: dict[Application, InMemoryCluster | None] = {}
         self._groups_of: dict[str, str] = {}  # by names of apps
         self._namings: dict[str, Naming] = {}  # by groups
-        self._template = KafkaTemplate(InMemoryProducer(self._topics, self.clock))
+        self._registry = InMemoryRegistry()
+        # What may be JSON is sent as JSON: listeners read both, and apps have settings of their own.
+        self._codecs = Codecs(Schemas(self._registry, auto_register=True), has_registry=False)
+        self._template = KafkaTemplate(InMemoryProducer(self._topics, self.clock), codecs=self._codecs)
 
     # -- apps
 
@@ -165,14 +170,14 @@ class InMemoryBroker:
         A topic given by name has bytes. Raises `Undecodable` for a value that is none of the type's.
         """
         if isinstance(topic, Topic):
-            return self._read(topic.name, decoder(topic.type))
-        return self._read(topic, decoder(bytes))
+            return self._read(topic.name, self._decoder(topic))
+        return self._read(topic, _raw)
 
     def dead_letters(self, group: Application | str, topic: Topic[Any] | str) -> list[ConsumerRecord[bytes]]:
         """What `group` has given up of `topic`, byte for byte; the headers say where it stood and why."""
         name = self._group_name(group)
         naming = self._namings.get(name, Naming.PER_GROUP)
-        return self._read(dead_letter_topic(_name(topic), name, naming), decoder(bytes))
+        return self._read(dead_letter_topic(_name(topic), name, naming), _raw)
 
     def committed(self, group: Application | str, topic: Topic[Any] | str) -> dict[int, int]:
         """The offset that `group` reads next, of each partition of `topic` that it has committed."""
@@ -193,7 +198,9 @@ class InMemoryBroker:
         settings = given or _settings(name, environment)
         group = self._groups_of[name] = settings.kafka.group_id or name
         self._namings[group] = settings.kafka.naming
-        cluster = InMemoryCluster(settings, topics=self._topics, group=self._group, clock=self.clock)
+        cluster = InMemoryCluster(
+            settings, topics=self._topics, group=self._group, clock=self.clock, registry=self._registry
+        )
         self._running[app] = cluster
         return cluster
 
@@ -206,7 +213,21 @@ class InMemoryBroker:
             return group
         return self._groups_of.get(group.name, group.name)
 
-    def _read(self, topic: str, decode: Decoder) -> list[ConsumerRecord[Any]]:
+    def _decoder(self, topic: Topic[Any]) -> Callable[[bytes | None, Headers], Any]:
+        reader = self._codecs.reader(topic, topic.type)
+        if not isinstance(reader, FramedReader):
+            return lambda value, _: reader(value)
+
+        def decode(value: bytes | None, headers: Headers) -> Any:
+            try:
+                return reader.decode(value, headers)
+            except SchemaNotKnown as unknown:
+                unknown.learn_in_thread()
+            return reader.decode(value, headers)
+
+        return decode
+
+    def _read(self, topic: str, decode: Callable[[bytes | None, Headers], Any]) -> list[ConsumerRecord[Any]]:
         return [ConsumerRecord[Any].of(record, decode) for record in self._topics.log(topic).written]
 
     # -- until there is nothing to do
@@ -262,6 +283,10 @@ class InMemoryBroker:
         reasons = [f"{subject}: {why}" for app in self._running for subject, why in app.unready().items()]
         told = self._joining() + self._under_way() + reasons or ["something that waits in time, or an outbox"]
         return f"{'; '.join(told)}; the clock stands at {self.clock.now():g} s"
+
+
+def _raw(value: bytes | None, _headers: Headers) -> bytes | None:
+    return value
 
 
 def _settings(app_name: str, environment: Mapping[str, str]) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ottla.errors import FatalClientError
-from ottla.ports import SourcePolicy
+from ottla.ports import SchemaRegistry, SourcePolicy
 from ottla.settings import Settings
 from ottla.testing.clock import ManualClock
 from ottla.testing.group import Group
@@ -18,13 +18,20 @@ class InMemoryCluster:
     """Makes the edges of an app that runs on memory. Fills `ports.Cluster`."""
 
     def __init__(
-        self, settings: Settings, *, topics: Topics, group: Callable[[str], Group], clock: ManualClock
+        self,
+        settings: Settings,
+        *,
+        topics: Topics,
+        group: Callable[[str], Group],
+        clock: ManualClock,
+        registry: SchemaRegistry,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.members: list[InMemorySource] = []
         self._topics = topics
         self._group = group
+        self._registry = registry
 
     def producer(self, name: str, on_fatal: Callable[[FatalClientError], None]) -> InMemoryProducer:
         """A producer; it has no way to fail for good."""
@@ -45,6 +52,10 @@ class InMemoryCluster:
     async def has_topic(self, topic: str) -> bool:
         """Whether somebody has made it or sent to it."""
         return topic in self._topics
+
+    def schema_registry(self) -> SchemaRegistry:
+        """The broker's, whatever the settings name."""
+        return self._registry
 
     async def largest_batch(self, topic: str) -> int | None:
         """None: records of every size are taken."""

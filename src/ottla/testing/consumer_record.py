@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ottla.core.identity import EVENT_ID_HEADER
 from ottla.records import Headers
-from ottla.serde.json import Decoder
 from ottla.testing.log import StoredRecord
 
 T = TypeVar("T")
@@ -31,13 +31,13 @@ class ConsumerRecord(Generic[T]):
         return self.headers.text(EVENT_ID_HEADER)
 
     @classmethod
-    def of(cls, record: StoredRecord, decode: Decoder) -> Self:
+    def of(cls, record: StoredRecord, decode: Callable[[bytes | None, Headers], Any]) -> Self:
         """As it lies in its topic. Raises `Undecodable`."""
         value = record.value()
         return cls(
             *record.at,
             key=record.key(),
-            value=None if value is None else decode(value),
+            value=None if value is None else decode(value, record.raw_headers),
             headers=record.raw_headers,
             timestamp_ms=record.timestamp_ms,
         )
