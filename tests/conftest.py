@@ -15,6 +15,7 @@ import pytest
 
 from ottla.embedded import EmbeddedPostgres
 from ottla.errors import ConfigurationError
+from tests.support.apicurio import Apicurio, ApicurioMissing
 from tests.support.kafka_server import Kafka, KafkaMissing, KafkaServer
 
 pytest_plugins = ["tests.support.databases"]
@@ -89,6 +90,13 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def apicurio() -> Iterator[Apicurio]:
+    """A schema registry, shared by all tests; incompatible versions are refused."""
+    with _own_apicurio() as server:
+        yield server
+
+
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """The URL of an empty database of the test's own on the shared PostgreSQL."""
@@ -104,6 +112,15 @@ def _own_kafka() -> KafkaServer:
     try:
         server.start()
     except KafkaMissing as error:
+        missing(str(error))
+    return server
+
+
+def _own_apicurio() -> Apicurio:
+    server = Apicurio()
+    try:
+        server.start()
+    except ApicurioMissing as error:
         missing(str(error))
     return server
 

@@ -21,7 +21,7 @@ _MAX_NAME = 249
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `Topic[A | B](…)` notes its type in the object
 class Topic(Generic[T]):
     """One topic that services share: what its events are and by what they are ordered.
 

@@ -23,13 +23,11 @@ class ApicurioMissing(RuntimeError):
 class Apicurio:
     """A registry that ends with this process; what it has is in memory, and gone when it stops.
 
-    Starts in 4 s. `compatibility` is the rule of all subjects; Apicurio's own is NONE. With `folder` what it
-    has is kept in files there, over restarts.
+    Starts in 4 s. `compatibility` is the rule of all subjects; Apicurio's own is NONE.
     """
 
-    def __init__(self, compatibility: str = "BACKWARD", folder: Path | None = None) -> None:
+    def __init__(self, compatibility: str = "BACKWARD") -> None:
         self._compatibility = compatibility
-        self._folder = folder
         self._port, self._management_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}/apis/ccompat/v7"
         self._server: GuardedServer | None = None
@@ -44,7 +42,9 @@ class Apicurio:
         self.stop()
 
     def start(self) -> None:
-        """Start it; returns when it answers."""
+        """Start it, unless it runs; returns when it answers."""
+        if self._server is not None:
+            return
         home = apicurio_home()
         self._server = GuardedServer("ottla-apicurio-")
         try:
@@ -61,7 +61,6 @@ class Apicurio:
             server.close()
 
     def _command(self, home: Path) -> list[str]:
-        storage = f"file:{self._folder}/registry" if self._folder else "mem:registry"
         properties = {
             "quarkus.http.host": "127.0.0.1",
             "quarkus.http.port": self._port,
@@ -69,7 +68,6 @@ class Apicurio:
             "quarkus.management.port": self._management_port,
             "quarkus.otel.sdk.disabled": "true",
             "apicurio.rules.global.compatibility": self._compatibility,
-            "apicurio.datasource.url": f"jdbc:h2:{storage};DB_CLOSE_DELAY=-1",
         }
         return [
             java(),

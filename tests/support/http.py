@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,6 +41,36 @@ def admin_port(app: App) -> int:
     """The port of a running app's endpoint."""
     assert app._admin_endpoint is not None
     return app._admin_endpoint.port
+
+
+@contextmanager
+def answering(answer: tuple[int, bytes] | None) -> Iterator[str]:
+    """The URL of a server that answers everything with this status and body; with None it never does."""
+    done = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if answer is None:
+                done.wait()
+                return
+            status, body = answer
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            done.set()
+            server.shutdown()
+            thread.join()
 
 
 Samples = dict[tuple[str, tuple[str, ...]], float]

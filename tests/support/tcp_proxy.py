@@ -42,6 +42,10 @@ class TcpProxy:
         """Pass nothing more, in either direction, and keep every connection open."""
         self._may_pass.clear()
 
+    def speak_again(self) -> None:
+        """The end of `fall_silent`; what was held back passes first."""
+        self._may_pass.set()
+
     def _accept(self) -> None:
         while True:
             try:

@@ -210,6 +210,49 @@ def test_what_a_way_of_security_needs_is_asked_for(environ: dict[str, str], why:
     assert sorted(problem.split(" ")[0] for problem in found) == sorted(why)
 
 
+REGISTRY = {"SCHEMA_REGISTRY_URL": "https://registry:8081"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"SCHEMA_REGISTRY_URL": "registry:8081"}, ["SCHEMA_REGISTRY_URL"]),
+        ({"SCHEMA_REGISTRY_URL": "https://registry:x"}, ["SCHEMA_REGISTRY_URL"]),
+        ({"SCHEMA_REGISTRY_URL": "https://a,ftp://b"}, ["SCHEMA_REGISTRY_URL"]),
+        ({"SCHEMA_REGISTRY_AUTO_REGISTER": "true"}, ["SCHEMA_REGISTRY_AUTO_REGISTER"]),
+        (REGISTRY | {"SCHEMA_REGISTRY_USERNAME": "u"}, ["SCHEMA_REGISTRY_USERNAME"]),
+        (REGISTRY | {"SCHEMA_REGISTRY_PASSWORD": "p"}, ["SCHEMA_REGISTRY_USERNAME"]),
+        (REGISTRY | {"SCHEMA_REGISTRY_KEY_PASSWORD": "p"}, ["SCHEMA_REGISTRY_KEY_PASSWORD"]),
+        (REGISTRY | {"SCHEMA_REGISTRY_CA_FILE": "/nowhere"}, ["SCHEMA_REGISTRY_CA_FILE"]),
+        (
+            {
+                "SCHEMA_REGISTRY_URL": "https://a:b@registry",
+                "SCHEMA_REGISTRY_USERNAME": "u",
+                "SCHEMA_REGISTRY_PASSWORD": "p",
+            },
+            ["SCHEMA_REGISTRY_USERNAME"],
+        ),
+    ],
+)
+def test_settings_of_the_schema_registry_that_do_not_fit_are_told(
+    environ: dict[str, str], why: list[str]
+) -> None:
+    assert [problem.split(" ")[0] for problem in problems(LOCAL | environ)] == why
+
+
+def test_no_secret_of_the_schema_registry_is_shown() -> None:
+    settings = load_settings(
+        environ=LOCAL
+        | {
+            "SCHEMA_REGISTRY_URL": "https://key:secret-1@registry",
+            "SCHEMA_REGISTRY_KEY_PASSWORD": "secret-2",
+            "SCHEMA_REGISTRY_CERTIFICATE_FILE": __file__,
+        }
+    )
+
+    assert "secret-" not in repr(settings)
+
+
 @pytest.mark.parametrize(
     ("servers", "expected"),
     [

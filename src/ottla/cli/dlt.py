@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ottla.cli.framed_values import FramedValues
 from ottla.cli.letter_filters import Filters
 from ottla.cli.letter_view import HEADING, json_of, line_of, row, whole
 from ottla.cli.option_groups import with_option_groups
 from ottla.core.letters import LetterFilter
+from ottla.registry import registry_of
 from ottla.replay.session import opened
 from ottla.settings import load_settings
 
@@ -63,6 +65,8 @@ def show(
     limit: Annotated[int, typer.Option(min=1, help="no more than so many")] = _SHOWN,
 ) -> None:
     """Show dead letters whole: what failed and why, all headers decoded, the value as JSON or text.
+
+    A value with a schema is decoded where SCHEMA_REGISTRY_URL is set.
 
     One by its partition and offset, or those that the filters choose.
     """
@@ -114,9 +118,12 @@ async def _list(topic: str, wanted: LetterFilter, output: Format, limit: int | N
 
 async def _show(topic: str, wanted: LetterFilter, *, raw: bool, limit: int) -> None:
     progress, shown = Progress(), 0
-    async with opened(load_settings(), topic, wanted) as session:
+    settings = load_settings()
+    values = FramedValues(None if raw else registry_of(settings))
+    async with opened(settings, topic, wanted) as session:
         async for letter in session.box.letters(progress.on_read):
-            for line in whole(letter, await session.ledgers.entry(letter), raw=raw):
+            framed = await asyncio.to_thread(values.read, letter)
+            for line in whole(letter, await session.ledgers.entry(letter), raw=raw, framed=framed):
                 typer.echo(line)
             typer.echo()
             shown += 1

@@ -74,13 +74,18 @@ def json_of(letter: Letter, entry: Entry | None) -> str:
     )
 
 
-def whole(letter: Letter, entry: Entry | None, *, raw: bool) -> Iterator[str]:
-    """The letter in all its parts; `raw`: headers, key and value as hexadecimal digits."""
+def whole(
+    letter: Letter, entry: Entry | None, *, raw: bool, framed: tuple[str, str | None] | None = None
+) -> Iterator[str]:
+    """The letter in all its parts; `raw`: headers, key and value as hexadecimal digits.
+
+    `framed` is what a value with a schema is, and the value as JSON where it could be read.
+    """
     yield f"{letter}  {time_of(letter.timestamp_ms) or 'without a time'}"
     yield from (f"  {name:<10} {value}" for name, value in _story(letter, entry) if value)
     yield ""
     yield f"key    {_hex(letter.key) if raw else text_of(letter.key)}"
-    yield from _value(letter.value, raw=raw)
+    yield from _value(letter.value, framed, raw=raw)
     yield ""
     yield from _headers(letter.headers, raw=raw)
     if letter.told.stack and not raw:
@@ -216,12 +221,17 @@ def _header_value(name: str, value: bytes | None) -> str:
     return _hex(value) if meaning is None else plain(str(meaning))
 
 
-def _value(value: bytes | None, *, raw: bool) -> Iterator[str]:
+def _value(value: bytes | None, framed: tuple[str, str | None] | None, *, raw: bool) -> Iterator[str]:
     if value is None:
         yield "value  null"
         return
     if raw:
         yield f"value  {_hex(value)}"
+        return
+    if framed is not None:
+        what, decoded_value = framed
+        yield f"value  {len(value)} bytes, {plain(what)}"
+        yield from [_hex(value)] if decoded_value is None else map(plain, decoded_value.split("\n"))
         return
     try:
         text = value.decode()

@@ -71,8 +71,9 @@ def register(path: _Path) -> None:
 def _plan(service: App) -> list[SchemaStep]:
     """Raises `ConfigurationError` for settings and wiring, `Unavailable` when there is no answer."""
     wanted = service.wanted_schemas()
-    if not wanted:
-        return []  # a service whose topics are JSON needs no registry
+    if not wanted:  # a service whose topics are JSON needs no registry
+        typer.echo("ottla: no topic of this app has a schema, or SCHEMA_REGISTRY_URL is not set", err=True)
+        return []
     registry = service.schema_registry()
     try:
         return [plan_schema(each, registry.state(each)) for each in wanted]

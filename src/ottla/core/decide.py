@@ -52,9 +52,13 @@ class GivenUp:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The framework's own work failed; the handler is not to blame and it is no attempt."""
+    """The framework's own work failed; the handler is not to blame and it is no attempt.
+
+    `holds_up_others` unless it is the record's own need, such as a schema that cannot be asked for.
+    """
 
     error: BaseException
+    holds_up_others: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,13 @@ class RunAgain:
     error: BaseException
 
 
+@dataclass(frozen=True, slots=True)
+class WaitAlone:
+    """The record keeps its lane until this is cured, and others go on; then its attempt begins anew."""
+
+    error: BaseException
+
+
 class Simple(enum.Enum):
     """Decisions that carry nothing."""
 
@@ -130,7 +141,7 @@ class Simple(enum.Enum):
     LEAVE = "leave"  # neither done nor handled again here: redelivered to whoever owns it next
 
 
-Decision = Simple | RetryInPlace | SendOn | StopPartition | WaitForCure | RunAgain
+Decision = Simple | RetryInPlace | SendOn | StopPartition | WaitForCure | WaitAlone | RunAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +172,8 @@ def decide(
     match outcome:
         case Ended():
             return Simple.DONE
-        case Interrupted(error):
-            return WaitForCure(error)
+        case Interrupted(error, holds_up_others):
+            return WaitForCure(error) if holds_up_others else WaitAlone(error)
         case Conflicted(error):
             return RunAgain(conflict_delay_s(moment.conflicts, moment.chance), error)
         case Cancelled():

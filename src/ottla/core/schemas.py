@@ -6,8 +6,10 @@ compatibility settings are told and never changed.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,40 @@ class RefuseSchema(SchemaStep):
 def subject_of(topic: str) -> str:
     """The subject of a topic's values. Source: Confluent `TopicNameStrategy`."""
     return f"{topic}-value"
+
+
+def differences(registered: str, wanted: str) -> list[str]:
+    """How one Avro schema differs from another, where readers of either may stumble; of others nothing."""
+    try:
+        return list(_differences(json.loads(registered), json.loads(wanted), ""))
+    except ValueError:
+        return []
+
+
+def _differences(old: Any, new: Any, where: str) -> Iterator[str]:
+    if not (
+        isinstance(old, dict) and isinstance(new, dict) and old.get("type") == new.get("type") == "record"
+    ):
+        if old != new:
+            yield f"{where or 'the type'} was {_short(old)} and is {_short(new)}"
+        return
+    if old.get("name") != new.get("name"):
+        yield f"{where or 'the record'} was called {old.get('name')} and is called {new.get('name')}"
+    before = {field["name"]: field for field in old.get("fields", ())}
+    after = {field["name"]: field for field in new.get("fields", ())}
+    for name, field in after.items():
+        at = f"{where}.{name}" if where else f"field {name}"
+        if name in before:
+            yield from _differences(before[name]["type"], field["type"], at)
+        elif "default" not in field:
+            yield f"{at} is new and has no default"
+    for name, field in before.items():
+        if name not in after and "default" not in field:
+            yield f"{f'{where}.{name}' if where else f'field {name}'} is gone and had no default"
+
+
+def _short(schema: Any) -> str:
+    return schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
 
 
 def plan_schema(wanted: WantedSchema, state: SubjectState) -> SchemaStep:

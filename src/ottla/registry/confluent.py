@@ -4,7 +4,8 @@ Confluent's own registry, Apicurio (`/apis/ccompat/v7`), Karapace.
 
 Rules of this file:
 - Every question has a time-out and is asked once: who asks asks again.
-- 404 is an answer. Everything that is none is an `Unavailable` that says what to do.
+- 404 is an answer when it is the registry's own: a wrong path is answered with 404 as well, by anybody,
+  and must not turn records into dead letters. Everything else is an `Unavailable` that says what to do.
 - No URL appears in an error as it was set: it may have a password in it.
 
 Source: Confluent "Schema Registry API Reference"; confluent_kafka.schema_registry 2.16.
@@ -13,14 +14,14 @@ Source: Confluent "Schema Registry API Reference"; confluent_kafka.schema_regist
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from ottla.core.frames import SchemaRef
-from ottla.core.schemas import SubjectState, WantedSchema
+from ottla.core.schemas import SubjectState, WantedSchema, differences
 from ottla.errors import (
     AuthenticationFailed,
     NotAuthorized,
@@ -34,6 +35,8 @@ from ottla.settings import Settings
 if TYPE_CHECKING:  # an extra that costs 0.2 s of import
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
+_NOT_THERE = range(40_400, 40_500)
+"""Codes of the protocol: no such subject, version, schema, or setting of a subject."""
 _NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 404, 409, 422
 _REFUSED = {401: AuthenticationFailed, 403: NotAuthorized}
 _MOST_REFERENCES = 100
@@ -62,11 +65,11 @@ class ConfluentRegistry:
         """As `ports.SchemaRegistry.schema`."""
         with self._answers(f"schema {ref}"):
             client = self._client()
-            found = _or_none(
-                lambda: (
-                    client.get_schema_by_guid(str(ref)) if isinstance(ref, UUID) else client.get_schema(ref)
-                )
-            )
+            if isinstance(ref, UUID):
+                # Registries without GUIDs have no such path; theirs was seen to be one at the start.
+                found = _or_none(lambda: client.get_schema_by_guid(str(ref)), codes=None)
+            else:
+                found = _or_none(lambda: client.get_schema(ref))
             return None if found is None else self._registered(0 if isinstance(ref, UUID) else ref, found)
 
     def newest(self, subject: str) -> RegisteredSchema | None:
@@ -90,12 +93,13 @@ class ConfluentRegistry:
     def state(self, wanted: WantedSchema) -> SubjectState:
         """As `ports.SchemaRegistry.state`."""
         found = self._version(wanted)
-        newest = self._newest_version(wanted.subject)
+        latest = self._latest_version(wanted.subject)
         rule = self._compatibility(wanted.subject)
         if found is not None:
-            return SubjectState(newest, found.schema_id, found.version, rule)
-        refusal = None if newest is None else self._refusal(wanted)
-        return SubjectState(newest, compatibility=rule, refusal=refusal)
+            return SubjectState(latest, found.schema_id, found.version, rule)
+        newest = self.newest(wanted.subject)
+        refusal = None if newest is None else self._refusal(wanted, newest)
+        return SubjectState(latest, compatibility=rule, refusal=refusal)
 
     def close(self) -> None:
         """As `ports.SchemaRegistry.close`; a question that is out ends by its time-out."""
@@ -111,7 +115,7 @@ class ConfluentRegistry:
             client = self._client()
             return _or_none(lambda: client.lookup_schema(wanted.subject, _schema(wanted)))
 
-    def _newest_version(self, subject: str) -> int | None:
+    def _latest_version(self, subject: str) -> int | None:
         with self._answers(f"subject {subject!r}"):
             client = self._client()
             versions = _or_none(lambda: client.get_versions(subject))
@@ -124,7 +128,7 @@ class ConfluentRegistry:
             own = _or_none(lambda: client.get_compatibility(subject))
             return str(own or client.get_compatibility())
 
-    def _refusal(self, wanted: WantedSchema) -> str | None:
+    def _refusal(self, wanted: WantedSchema, newest: RegisteredSchema) -> str | None:
         """Why the registry would not take a schema."""
         with self._answers(f"subject {wanted.subject!r}"):
             # `test_compatibility` of the client asks the same and throws the reasons away.
@@ -134,7 +138,9 @@ class ConfluentRegistry:
             )
             if answer["is_compatible"]:
                 return None
-            return _bounded("; ".join(map(str, answer.get("messages") or ["the registry gives no reason"])))
+            # Apicurio gives none.
+            told = answer.get("messages") or differences(newest.text, wanted.text)
+            return _bounded("; ".join(map(str, told or ["the registry gives no reason"])))
 
     def _registered(self, schema_id: int, schema: Any) -> RegisteredSchema:
         texts: dict[tuple[str, int], str] = {}
@@ -219,14 +225,14 @@ def _schema(wanted: WantedSchema) -> Any:
     return Schema(wanted.text, wanted.kind)
 
 
-def _or_none(ask: Any) -> Any:
-    """What `ask` returns; None for a 404."""
+def _or_none(ask: Callable[[], Any], codes: range | None = _NOT_THERE) -> Any:
+    """What `ask` returns; None for what the registry says it has not, by a code of `codes`."""
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     try:
         return ask()
     except SchemaRegistryError as error:
-        if error.http_status_code != _NOT_FOUND:
+        if error.http_status_code != _NOT_FOUND or (codes and error.error_code not in codes):
             raise
         return None
 

@@ -122,6 +122,7 @@ class PartitionState:
         "running",
         "slot",
         "tracker",
+        "unread",
         "waiting",
         "window",
     )
@@ -136,6 +137,7 @@ class PartitionState:
         self.held: deque[Delivery] = deque()  # beyond the window
         self.parked: list[Delivery] = []  # taken from its lane while the partition was stopped
         self.waiting: dict[Delivery, Any] = {}  # in back-off, with what failed last
+        self.unread: dict[Delivery, int] = {}  # that wait for what only they need, and how often it was away
         self.running = 0
         self.phase = Phase.OPEN
 

@@ -39,6 +39,7 @@ from ottla.core.decide import (
     SendOn,
     Simple,
     StopPartition,
+    WaitAlone,
     WaitForCure,
     decide,
 )
@@ -311,6 +312,7 @@ class Engine:
         for state in leaving:
             state.phase = Phase.LEAVING
             self._health.ready(str(state.partition))
+            self._health.ready(f"{state.partition} unread")
         for delivery in self._lanes.drop(
             lambda item: item.state.phase is Phase.LEAVING, lambda item: item.lane
         ):
@@ -452,6 +454,8 @@ class Engine:
                     self._handler_durations.observe(time.monotonic() - begun_at)
                 if not self._suspension.is_open and not isinstance(outcome, Interrupted | Cancelled):
                     self._work_succeeded(is_effect=outcome is Ended.SUCCEEDED or outcome is Ended.SKIPPED)
+                if state.unread and not isinstance(outcome, Interrupted | Cancelled):
+                    self._is_read(delivery)
                 if outcome is Ended.SUCCEEDED and state.phase is not Phase.CLOSED:
                     self._finish(delivery)
                 else:
@@ -517,6 +521,8 @@ class Engine:
             case RunAgain(delay_s, error):
                 delivery.attempt -= 1
                 self._run_again(delivery, delay_s, error)
+            case WaitAlone(error):
+                self._wait_alone(delivery, error)
             case RetryInPlace(delay_s):
                 self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
@@ -683,6 +689,22 @@ class Engine:
             self._lanes.again(delivery)
         self._health.unready(self.name, f"starts nothing until this is cured: {error}")
         self._probe_after(self._suspension.failed(self._chance()))
+
+    def _wait_alone(self, delivery: Delivery, error: BaseException) -> None:
+        """Try one record again after a longer wait each time, without end; only its lane waits for it."""
+        state = delivery.state
+        delivery.attempt -= 1
+        times = state.unread[delivery] = state.unread.get(delivery, 0) + 1
+        if state.phase is not Phase.LEAVING:
+            self._health.unready(f"{state.partition} unread", f"records wait until this is cured: {error}")
+        wait_s = exponential_s(times, first_s=0.2, factor=2, max_s=10)
+        self._back_off(delivery, wait_s * (0.8 + 0.2 * self._chance()), error)
+
+    def _is_read(self, delivery: Delivery) -> None:
+        """What a record has waited for alone is there."""
+        state = delivery.state
+        if state.unread.pop(delivery, None) is not None and not state.unread:
+            self._health.ready(f"{state.partition} unread")
 
     def _probe_after(self, wait_s: float | None) -> None:
         if wait_s is not None:

@@ -39,6 +39,14 @@ class Call:
     """Arguments that are the same for every record: the template."""
 
 
+class _Unread(Exception):
+    """What it takes to read this record is away; others may need something else."""
+
+    def __init__(self, reason: Unavailable) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
 def event_id_of(delivery: Delivery, headers: Headers) -> str:
     """The id of the event that `delivery` brings."""
     origin = delivery.origin("")
@@ -115,6 +123,8 @@ class Invoker:
 
     def _outcome(self, error: BaseException) -> Outcome:
         match error:
+            case _Unread():
+                return Interrupted(error.reason, holds_up_others=False)
             case Skip():
                 return Ended.SKIPPED
             case DeadLetter():
@@ -180,7 +190,10 @@ class Invoker:
             if call.decode is not None:
                 arguments[call.payload] = call.decode(value)
             elif call.read is not None:
-                arguments[call.payload] = await call.read(value, delivery.headers)
+                try:
+                    arguments[call.payload] = await call.read(value, delivery.headers)
+                except Unavailable as error:
+                    raise _Unread(error) from error
         return arguments
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:

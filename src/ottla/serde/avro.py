@@ -126,6 +126,17 @@ class AvroReader:
         return name
 
 
+def read_as_written(body: bytes, ref: SchemaRef, written: RegisteredSchema) -> Any:
+    """What `body` holds by its own schema, for people to see. Raises `Undecodable`."""
+    from fastavro import schemaless_reader
+
+    schema = parsed(written)
+    try:
+        return schemaless_reader(BytesIO(body), schema, None)
+    except _UNREADABLE as error:
+        raise Undecodable(f"the bytes are none of schema {ref}: {type(error).__name__}") from None
+
+
 def parsed(written: RegisteredSchema) -> Any:
     """A registered schema as fastavro reads it. Raises `Undecodable` for one that is no Avro."""
     named: dict[str, Any] = {}

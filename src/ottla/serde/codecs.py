@@ -172,12 +172,12 @@ def _without_registry(decode: Decoder) -> Decoder:
 
 
 def _check_type(topic: Topic[Any], kept: Any) -> None:
-    if kept in {bytes, str, type(None)}:
+    if any(kept is plain for plain in (bytes, str, type(None))):  # an Annotated need not have a hash
         raise WiringError(
             f"topic {topic.name!r}: {name_of(kept)} has no schema; for {_name(topic)} write a "
             "pydantic model, a dataclass or a TypedDict"
         )
-    if find_spec("fastavro") is None or find_spec("httpx2") is None:
+    if isinstance(topic.format, Avro) and find_spec("fastavro") is None:
         raise WiringError(f"topic {topic.name!r} is {_name(topic)}: install ottla[registry]")
 
 

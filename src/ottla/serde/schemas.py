@@ -154,6 +154,8 @@ class Schemas:
             SchemaRegistryUnavailable: or another `Unavailable`: no answer.
         """
         newest = await self._in_thread(self._registry.newest, subject)
+        if newest is None and self._auto_register:
+            return  # its first sender will
         if newest is None:
             raise SchemaNotRegistered(
                 f"the schema registry has no subject {subject!r}: "

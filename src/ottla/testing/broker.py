@@ -73,9 +73,12 @@ class InMemoryBroker:
         self._groups_of: dict[str, str] = {}  # by names of apps
         self._namings: dict[str, Naming] = {}  # by groups
         self._registry = InMemoryRegistry()
+        schemas = Schemas(self._registry, auto_register=True)
+        self._codecs = Codecs(schemas)
         # What may be JSON is sent as JSON: listeners read both, and apps have settings of their own.
-        self._codecs = Codecs(Schemas(self._registry, auto_register=True), has_registry=False)
-        self._template = KafkaTemplate(InMemoryProducer(self._topics, self.clock), codecs=self._codecs)
+        self._template = KafkaTemplate(
+            InMemoryProducer(self._topics, self.clock), codecs=Codecs(schemas, has_registry=False)
+        )
 
     # -- apps
 

@@ -25,6 +25,7 @@ ALLOWED_IMPORTS = {
     "re",
     "traceback",
     "typing",
+    "uuid",  # the type; chance is an argument
 }
 IMPURE_NODES = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith, ast.Global)
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}

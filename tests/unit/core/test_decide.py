@@ -25,6 +25,7 @@ from ottla.core.decide import (
     RunAgain,
     Simple,
     StopPartition,
+    WaitAlone,
     WaitForCure,
     decide,
 )
@@ -180,6 +181,7 @@ NOW = Moment(now_ms=10_000, first_seen_ms=5_000)
         (Failed(ERROR), 1, RetryTopics(timeout_s=5), Forward(RetryTopics().stages[0], 11_000, ERROR)),
         (Failed(ERROR), 1, RetryTopics(timeout_s=4.9), Bury(Reason.EXHAUSTED, ERROR)),
         (Interrupted(ERROR), 1, TOPICS, WaitForCure(ERROR)),
+        (Interrupted(ERROR, holds_up_others=False), 1, TOPICS, WaitAlone(ERROR)),
     ],
 )
 def test_a_failure_goes_on_to_the_retry_topic_of_its_attempt(
