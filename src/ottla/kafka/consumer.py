@@ -98,7 +98,7 @@ class KafkaSource:
         self._handed = self._handed_size = 0
         self._is_quiet = self._is_consuming = False
         self._close_at: float | None = None
-        self._has_trouble = False
+        self._has_trouble = self._is_group_denied = False
         self._asked_at = 0.0
         self._looked_at = time.monotonic()
         self._has_joined = False
@@ -582,6 +582,7 @@ class KafkaSource:
             self._close_at = time.monotonic() + 1
         elif (trouble := unavailable(error, self._topics, self._properties)) is not None:
             self._has_trouble = True
+            self._is_group_denied |= error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
             self._tell(self._sink.trouble, trouble)
         elif (now := time.monotonic()) - self._said_at.get(error.code(), float("-inf")) > _SAY_AGAIN_S:
             # A broker that is away brings the same event some twenty times a second.
@@ -593,9 +594,15 @@ class KafkaSource:
         self._asked_at = now
         try:
             metadata = self._consumer.list_topics(self._topics[0], timeout=1)
+            # That the topic may be read tells nothing of the group, which librdkafka complains of but once.
+            group = (
+                self._consumer.committed([ClientPartition(self._topics[0], 0)], timeout=1)
+                if self._is_group_denied
+                else []
+            )
         except KafkaException:
             return
-        if all(topic.error is None for topic in metadata.topics.values()):
+        if not any(each.error for each in (*metadata.topics.values(), *group)):
             self._clear_trouble()
 
     def _look_for_topics(self, now: float) -> None:
@@ -617,7 +624,7 @@ class KafkaSource:
 
     def _clear_trouble(self) -> None:
         if self._has_trouble and not self._unresolved:
-            self._has_trouble = False
+            self._has_trouble = self._is_group_denied = False
             self._tell(self._sink.trouble, None)
 
     # -- the end

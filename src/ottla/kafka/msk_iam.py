@@ -22,6 +22,9 @@ import time
 from typing import Any, NamedTuple
 
 _log = logging.getLogger("ottla.msk_iam")
+_THREAD = "msk-iam"
+logging.getLogger("botocore.credentials").addFilter(lambda record: record.threadName != _THREAD)
+"""What fails on our thread is told by us, in a line; botocore adds a stack at every attempt."""
 
 NO_TOKEN = "no-token"  # noqa: S105  (what is said where there is none)
 _WAIT_S = 5.0
@@ -100,7 +103,7 @@ class MskTokens:
             if self._is_renewed is None:
                 self._is_renewed = threading.Event()
                 threading.Thread(
-                    target=self._renew, args=(self._is_renewed,), name="msk-iam", daemon=True
+                    target=self._renew, args=(self._is_renewed,), name=_THREAD, daemon=True
                 ).start()
             return self._is_renewed
 
