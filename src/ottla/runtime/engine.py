@@ -516,13 +516,8 @@ class Engine:
                 self._finish(delivery)
             case Simple.LEAVE:
                 self._release(delivery)
-            case WaitForCure(error):
-                self._wait_for_cure(delivery, error)
-            case RunAgain(delay_s, error):
-                delivery.attempt -= 1
-                self._run_again(delivery, delay_s, error)
-            case WaitAlone(error):
-                self._wait_alone(delivery, error)
+            case WaitForCure() | WaitAlone() | RunAgain():
+                self._begin_anew(delivery, decision)
             case RetryInPlace(delay_s):
                 self._retried += 1
                 self._back_off(delivery, delay_s, outcome)
@@ -680,9 +675,19 @@ class Engine:
 
     # -- failures of the framework's own work (no attempts)
 
+    def _begin_anew(self, delivery: Delivery, decision: WaitForCure | WaitAlone | RunAgain) -> None:
+        """The handler is not to blame: the same attempt again, when what was in the way is gone."""
+        delivery.attempt -= 1
+        match decision:
+            case WaitForCure(error):
+                self._wait_for_cure(delivery, error)
+            case WaitAlone(error):
+                self._wait_alone(delivery, error)
+            case RunAgain(delay_s, error):
+                self._run_again(delivery, delay_s, error)
+
     def _wait_for_cure(self, delivery: Delivery, error: BaseException) -> None:
         """Start nothing, try one record again after a back-off, without end."""
-        delivery.attempt -= 1
         if delivery.state.phase is Phase.LEAVING:
             self._release(delivery)
         else:
@@ -693,7 +698,6 @@ class Engine:
     def _wait_alone(self, delivery: Delivery, error: BaseException) -> None:
         """Try one record again after a longer wait each time, without end; only its lane waits for it."""
         state = delivery.state
-        delivery.attempt -= 1
         times = state.unread[delivery] = state.unread.get(delivery, 0) + 1
         if state.phase is not Phase.LEAVING:
             self._health.unready(f"{state.partition} unread", f"records wait until this is cured: {error}")
