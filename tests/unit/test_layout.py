@@ -25,7 +25,7 @@ def test_the_core_installs_at_most_15_distributions() -> None:
     assert len(distributions) <= 15
 
 
-@pytest.mark.parametrize("name", ["core.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["core.txt", "dev.txt", "service.txt", "build.txt", "deploy.txt"])
 def test_locked_packages_carry_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
 
