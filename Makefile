@@ -63,6 +63,19 @@ demo: $(VENV) ## three services, one killed, every order billed once; needs neit
 	@if [ "$(BROKER)" = kafka ]; then $(MAKE) --no-print-directory kafka; fi
 	@$(BIN)/python -m examples.shop.demo
 
+.PHONY: up
+up: ## the shop by Docker Compose, built and healthy; COMPOSE_PROFILES=observability: dashboards too
+	@bash scripts/compose.sh up --build --detach --wait
+	@bash scripts/compose.sh ps
+
+.PHONY: down
+down: ## the end of `make up`; VOLUMES=1: its data too
+	@bash scripts/compose.sh --profile '*' down $(if $(VOLUMES),--volumes)
+
+.PHONY: logs
+logs: ## what the services of `make up` write, until Ctrl-C
+	@bash scripts/compose.sh --profile '*' logs --follow --tail 100
+
 .PHONY: spike
 spike: $(VENV) $(KAFKA) ## orders faster than they are billed, with billing and Kafka away
 	@$(BIN)/python -m examples.shop.spike
@@ -99,6 +112,10 @@ deploy-check: $(VENV) $(DEPLOY_VENV) ## chart, Terraform, IAM policies, image an
 k8s-check: $(VENV) ## a real API server takes what deploy/kubernetes gives it (builds it once)
 	@$(BIN)/python -m tests.deploy.kubernetes
 
+.PHONY: compose-test
+compose-test: $(VENV) $(KAFKA) $(APICURIO) ## the image and the Compose file: orders posted, services killed, books balanced
+	@$(BIN)/python -m tests.deploy.compose
+
 .PHONY: bench-quick
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
@@ -122,5 +139,5 @@ audit: $(VENV) ## known vulnerabilities of the locked packages (asks the network
 
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf .venv .venv-deploy .kafka .apicurio .k8s tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	rm -rf .venv .venv-deploy .kafka .apicurio .docker .k8s tests/interop/spring/target .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,8 +60,11 @@ HOSTS = {
 }
 """The only hosts that pages may name: those of package registries differ from place to place."""
 _HOST = re.compile(r"\b(?:[\w-]+\.)+(?:com|org|net|io|dev|cloud|internal|local)\b(?![\w.]*[=(])")
-OTHER_VARIABLES = {"OTTLA_CONFIG"}
-"""Variables that are no setting but tell where the settings are."""
+OTHER_VARIABLES = {
+    "OTTLA_CONFIG",
+    *re.findall(r"\bKAFKA_[A-Z_]+[A-Z]\b", (ROOT / "deploy" / "compose" / "compose.yaml").read_text()),
+}
+"""Variables that are no setting: where settings are; what the Compose file takes, or tells Kafka's image."""
 README, DELIVERY = ROOT / "README.md", ROOT / "docs" / "explanation" / "delivery.md"
 SETTINGS_PAGE = ROOT / "docs" / "reference" / "settings.md"
 DEAD_LETTERS_PAGE = ROOT / "docs" / "howto" / "dead-letters.md"
