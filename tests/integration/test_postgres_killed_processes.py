@@ -1,4 +1,4 @@
-"""A process is killed between the statements of its transaction: all of it remains, or nothing.
+"""A process is killed, or freezes, between the statements of its transaction: all of it remains, or nothing.
 
 The next owner of the record must not have to wait for the dead one, either.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -15,8 +18,13 @@ from sqlalchemy import text
 from ottla.ports import Claim, InboxKey
 from ottla.postgres.database import Database
 from ottla.postgres.inbox import PostgresInbox
+from tests.support.apps import until
+from tests.support.deliver_once import IDLE_S
 
 KEY = InboxKey("billing", "order-1", b"d" * 32)
+WAITS_TO_SEND = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'ClientWrite'"
+)
 EFFECT = text("INSERT INTO effect VALUES ('order-1', 1)")
 
 
@@ -27,6 +35,33 @@ def kill_after(step: str, url: str) -> None:
         line = child.stdout.readline()
         child.kill()
     assert line == "reached\n"
+
+
+async def test_one_that_freezes_while_it_reads_holds_its_row_no_longer_than_an_idle_one(
+    migrated: str, sql: psycopg.Connection
+) -> None:
+    with one_that_freezes(migrated):
+        await until(lambda: sql.execute(WAITS_TO_SEND).fetchone(), what="the server waits for the reader")
+        began = time.monotonic()
+        claim = await deliver(migrated)
+        took_s = time.monotonic() - began
+
+    assert claim is Claim.FRESH
+    assert took_s < IDLE_S + 8
+    assert sql.execute("SELECT * FROM effect").fetchall() == [("order-1", 1)]
+
+
+@contextmanager
+def one_that_freezes(url: str) -> Iterator[None]:
+    """A process that stands still inside its transaction, or is about to."""
+    command = [sys.executable, "-m", "tests.support.deliver_once", url, "read"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "reached\n"
+        try:
+            yield
+        finally:
+            child.kill()
 
 
 async def deliver(url: str) -> Claim:

@@ -246,6 +246,7 @@ def _pool_options(settings: DatabaseSettings) -> dict[str, Any]:
 
 
 def _engine_options(settings: DatabaseSettings, more: str = "") -> dict[str, Any]:
+    idle_ms = f"{settings.idle_in_transaction_s * 1000:.0f}"
     return {
         "pool_reset_on_return": None,  # every transaction is ended by who began it
         "isolation_level": "READ COMMITTED",
@@ -259,7 +260,9 @@ def _engine_options(settings: DatabaseSettings, more: str = "") -> dict[str, Any
             "tcp_user_timeout": int(settings.unanswered_s * 1000),
             # Sent with the start of the connection: no round trip.
             "options": f"-c lock_timeout={settings.lock_timeout_s * 1000:.0f} "
-            f"-c idle_in_transaction_session_timeout={settings.idle_in_transaction_s * 1000:.0f} {more}",
+            f"-c idle_in_transaction_session_timeout={idle_ms} "
+            # Of the server: one that sends rows to a process that stands still is not idle, it waits.
+            f"-c tcp_user_timeout={idle_ms} {more}",
         },
     }
 
