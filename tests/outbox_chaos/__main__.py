@@ -42,7 +42,7 @@ def main() -> int:
         try:
             conductor.run()
             problems = []
-        except Stalled as error:
+        except (Stalled, RuntimeError) as error:
             problems = [str(error)]
         say("reading ledger and topic")
         verdict = compare(world.committed(), world.published(), world.effects())

@@ -6,9 +6,9 @@ took it, and rows wait behind it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 
@@ -48,21 +48,23 @@ class Conductor:
         self._chance = Random(world.seed)
         self._kills = thresholds(kills, world.events)
         self._broker_kills = thresholds(broker_kills, world.events)
-        self._restarting: list[threading.Thread] = []
+        self._restarting: Future[None] | None = None
+        self._pool = ThreadPoolExecutor(1)
         self._progress_at = self._said_at = time.monotonic()
         self._progress = (0, 0)
         self.struck = Struck()
 
     def run(self) -> None:
-        """Raises `Stalled`, and `RuntimeError` when a process has ended that should not."""
+        """Raises `Stalled`, and `RuntimeError` for a process that has ended or does not come back."""
         self._world.start_all()
         try:
             with self._world.sql() as sql:
                 self._strike_until_all_is_written(sql)
             self._await_calm()
         finally:
-            for thread in self._restarting:
-                thread.join()
+            self._pool.shutdown()
+        if self._restarting is not None:
+            self._restarting.result()
 
     # -- while events are written and relayed
 
@@ -107,8 +109,10 @@ class Conductor:
 
     def _kill_broker(self) -> None:
         """One at a time: the next is due when all are in sync again."""
-        if any(thread.is_alive() for thread in self._restarting):
-            return
+        if self._restarting is not None:
+            if not self._restarting.done():
+                return
+            self._restarting.result()
         self._broker_kills.pop(0)
         broker = self._chance.choice(self._world.kafka.brokers)
         away_s = self._chance.uniform(2, 5)
@@ -118,12 +122,13 @@ class Conductor:
         def restart() -> None:
             time.sleep(away_s)
             broker.start()
+            deadline = time.monotonic() + _STALLED_S
             while not self._world.kafka.is_whole(EVENTS.name):
-                time.sleep(0.2)
+                if time.monotonic() > deadline:
+                    raise Stalled(f"a broker is not in sync {_STALLED_S:.0f} s after its restart")
+                time.sleep(0.5)
 
-        thread = threading.Thread(target=restart)
-        thread.start()
-        self._restarting.append(thread)
+        self._restarting = self._pool.submit(restart)
 
     # -- until nothing is left
 

@@ -189,7 +189,8 @@ def running_world(folder: Path, seed: int, events: int) -> Iterator[World]:
     """Servers and tables, until the block ends; processes are started in it."""
     with ExitStack() as stack:
         kafka = stack.enter_context(KafkaCluster())
-        postgres = stack.enter_context(EmbeddedPostgres(durable=True))
+        # Nothing here strikes the database, so nothing is tried by waiting for the disk.
+        postgres = stack.enter_context(EmbeddedPostgres(durable=False))
         world = World(kafka, postgres, folder, seed, events)
         stack.callback(world.close)
         world.prepare()

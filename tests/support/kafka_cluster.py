@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka.admin import AdminClient
+
 from ottla.embedded.guarded import free_port
 from tests.support.kafka_server import Kafka, KafkaServer, new_cluster_id
 
@@ -35,6 +37,7 @@ class KafkaCluster(Kafka):
         super().__init__(",".join(f"127.0.0.1:{port}" for port, _ in ports))
         voters = ",".join(f"{number}@127.0.0.1:{at}" for number, (_, at) in enumerate(ports, 1))
         cluster_id = new_cluster_id()
+        self._admin: AdminClient | None = None
         self.brokers = [
             KafkaServer(
                 {
@@ -67,6 +70,12 @@ class KafkaCluster(Kafka):
         """End all brokers."""
         for broker in self.brokers:
             broker.close()
+
+    def admin(self) -> AdminClient:
+        """As `Kafka.admin`, and silent about brokers that are away; one for all who ask."""
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        return self._admin
 
     def is_whole(self, topic: str) -> bool:
         """Whether every broker is in sync with every partition of `topic`."""
