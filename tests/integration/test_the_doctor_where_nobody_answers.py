@@ -18,8 +18,11 @@ import pytest
 
 from ottla.doctor.registry import examine_registry
 from ottla.embedded.guarded import free_port
+from ottla.settings import Settings
+from tests.support.apps import settings_for
 from tests.support.certificates import Authority, server_with
 from tests.support.doctor import WISHING, Diagnosis, doctor, doctor_started, told_by
+from tests.support.kafka_server import Kafka
 
 WITHIN_S = 20.0
 
@@ -195,24 +198,31 @@ class _Registry(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None: ...  # noqa: A002  (its name in the library)
 
 
+def registry_at(url: str | None) -> Settings:
+    given = {} if url is None else {"SCHEMA_REGISTRY_URL": url}
+    return settings_for(Kafka("localhost:9092"), **given)
+
+
 def test_a_registry_is_asked_for_its_subjects_and_its_clock_is_looked_at() -> None:
     with HTTPServer(("127.0.0.1", 0), _Registry) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         at = f"127.0.0.1:{server.server_address[1]}"
         right, wrong = (
-            examine_registry(f"http://user:s3cret@{at}{path}", headers={}, tls=None)
+            examine_registry(registry_at(f"http://user:s3cret@{at}{path}"), ["orders-value", "bills-value"])
             for path in ("/v7/", "/v9")
         )
-        refused = examine_registry(f"http://{at}/v7", headers={}, tls=None)
+        refused = examine_registry(registry_at(f"http://{at}/v7"))
         server.shutdown()
         thread.join()
-    gone = examine_registry(f"http://{at}", headers={}, tls=None)
+    gone = examine_registry(registry_at(f"http://{at}"))
 
     assert [(each.subject, each.verdict.value) for each in right] == [
         (f"http://{at}/v7/", "ok"),
+        ("bills-value", "FAIL"),
         ("the registry", "warn"),
     ]
+    assert examine_registry(registry_at(None)) == []
     assert "no schema registry there (HTTP 404" in wrong[0].said
     assert "refuses us (HTTP 401)" in refused[0].said
     assert "Connection refused" in gone[0].said

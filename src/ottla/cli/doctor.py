@@ -93,7 +93,7 @@ def _known(path: str | None) -> _Known:
         return _Known(settings, None, findings)
     try:
         app.check_wiring()
-        wishes = Wishes(app.topology(), app.access())
+        wishes = Wishes(app.topology(), app.access(), [each.subject for each in app.wanted_schemas()])
     except ConfigurationError as error:
         return _Known(settings, None, [*findings, *_failed(Check.WIRING, path, error)])
     return _Known(settings, wishes, [*findings, ok(Check.WIRING, path, "sound")])

@@ -24,6 +24,7 @@ from ottla.core.diagnosis.here import without_app
 from ottla.core.topology import WantedTopic
 from ottla.doctor.here import examine_admin_port, examine_database, load_database_driver
 from ottla.doctor.network import Server, Tls, reach, tls_of
+from ottla.doctor.registry import examine_registry
 from ottla.errors import SettingsError
 from ottla.kafka.inspection import KafkaInspection, NotLetIn
 from ottla.kafka.properties import client_properties
@@ -40,10 +41,12 @@ _THREADS = 64
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What an app wants of the cluster."""
+    """What an app wants of the cluster, and of the schema registry."""
 
     topics: Sequence[WantedTopic]
     access: Access
+    subjects: Sequence[str] = ()
+    """Of the schemas of its topics."""
 
 
 @dataclass(slots=True)
@@ -155,6 +158,11 @@ async def _look_at_groups(case: Case) -> list[Finding]:
     )
 
 
+async def _look_at_registry(case: Case) -> list[Finding]:
+    subjects = () if case.wishes is None else case.wishes.subjects
+    return await asyncio.to_thread(examine_registry, case.settings, subjects)
+
+
 async def _look_at_database(case: Case) -> list[Finding]:
     return await examine_database(case.settings)
 
@@ -177,6 +185,7 @@ STEPS = (
         needs=(Check.ADVERTISED,),
         after=(Check.ADVERTISED, Check.TOPIC),
     ),
+    Step(Check.REGISTRY, _look_at_registry),
     Step(Check.DATABASE, _look_at_database),
     Step(Check.ADMIN_PORT, _look_at_admin_port),
 )

@@ -450,16 +450,25 @@ def test_an_admin_port_that_a_service_of_ours_has_is_well(
 @pytest.mark.parametrize(
     ("status", "subjects", "verdict", "said"),
     [
-        (200, 2, OK, "2 subjects"),
+        (200, ["orders-value", "bills-value"], OK, "2 subjects"),
         (200, None, FAIL, "no schema registry there"),
         (401, None, FAIL, "refuses us (HTTP 401)"),
         (404, None, FAIL, "Apicurio: …/apis/ccompat/v7"),
     ],
 )
 def test_a_registry_is_known_by_its_list_of_subjects(
-    status: int, subjects: int | None, verdict: Verdict, said: str
+    status: int, subjects: list[str] | None, verdict: Verdict, said: str
 ) -> None:
-    finding = registry.answered("http://registry:8081", status, subjects=subjects)
+    (finding,) = registry.answered("http://registry:8081", status, subjects=subjects)
 
     assert finding.verdict is verdict
     assert said in finding.text
+
+
+def test_a_subject_that_the_app_wants_and_the_registry_lacks_is_told_with_its_cure() -> None:
+    _, missing = registry.answered(
+        "http://registry:8081", 200, subjects=["orders-value"], wanted=["orders-value", "bills-value"]
+    )
+
+    assert (missing.subject, missing.verdict) == ("bills-value", FAIL)
+    assert "ottla schemas register" in missing.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from http import HTTPStatus
 
 from ottla.core.diagnosis.findings import Check, Finding, fail, ok
@@ -9,15 +10,26 @@ from ottla.core.diagnosis.findings import Check, Finding, fail, ok
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 
-def answered(where: str, status: int, *, subjects: int | None) -> Finding:
-    """What a registry's answer means; `subjects` is None where it was no list of them."""
+def answered(
+    where: str, status: int, *, subjects: Collection[str] | None, wanted: Iterable[str] = ()
+) -> list[Finding]:
+    """What a registry's answer means; `subjects` is None where it was no list of them.
+
+    `wanted` are those that the app's topics need; whether their schemas fit is told by `ottla schemas plan`.
+    """
     if status in _REFUSED:
-        cure = "check user, password and rights of the registry"
-        return fail(Check.REGISTRY, where, f"the registry refuses us (HTTP {status})", cure)
+        cure = "check SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD and their rights"
+        return [fail(Check.REGISTRY, where, f"the registry refuses us (HTTP {status})", cure)]
     if status != HTTPStatus.OK or subjects is None:
         cure = "take the URL below which /subjects is (Apicurio: …/apis/ccompat/v7)"
-        return fail(Check.REGISTRY, where, f"no schema registry there (HTTP {status} for /subjects)", cure)
-    return ok(Check.REGISTRY, where, f"{subjects} subject{'' if subjects == 1 else 's'}")
+        return [fail(Check.REGISTRY, where, f"no schema registry there (HTTP {status} for /subjects)", cure)]
+    count = len(subjects)
+    missing = [
+        fail(Check.REGISTRY, subject, "not registered", "run `ottla schemas register` with this app")
+        for subject in dict.fromkeys(wanted)
+        if subject not in subjects
+    ]
+    return [ok(Check.REGISTRY, where, f"{count} subject{'' if count == 1 else 's'}"), *missing]
 
 
 def silent(where: str, said: str) -> Finding:
