@@ -88,6 +88,18 @@ crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 outbox-chaos: $(VENV) $(KAFKA) ## the relay and brokers killed while writers commit and roll back; then each event is looked for
 	@$(BIN)/python -m tests.outbox_chaos
 
+.PHONY: chaos
+chaos: $(VENV) $(KAFKA) ## faults on brokers, database and processes; then each record is looked for
+	@$(BIN)/python -m tests.chaos
+
+.PHONY: chaos-seeds
+chaos-seeds: $(VENV) $(KAFKA) ## what chaos once found, again
+	@$(BIN)/python -m tests.chaos --seeds
+
+.PHONY: chaos-mutants
+chaos-mutants: $(VENV) $(KAFKA) ## deliberate bugs, each of which chaos must find
+	@$(BIN)/python -m tests.chaos.mutant_table
+
 .PHONY: replay-test
 replay-test: $(VENV) $(KAFKA) ## dead letters replayed to the group that failed, the replay killed on its way
 	@$(BIN)/python -m tests.replay

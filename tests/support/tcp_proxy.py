@@ -1,9 +1,10 @@
-"""A TCP proxy in front of a server: it can lose an answer, or fall silent, as networks do."""
+"""A TCP proxy in front of a server: loses an answer, is slow, is cut, or falls silent, as networks do."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,9 @@ class TcpProxy:
         self._lose_answer_to: bytes | None = None
         self._may_pass = threading.Event()
         self._may_pass.set()
-        self._sockets: list[socket.socket] = []
+        self._delay_s = 0.0
+        self._is_cut = False
+        self._sockets: set[socket.socket] = set()
         self._cut: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -30,7 +33,7 @@ class TcpProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._may_pass.set()
-        for each in (self._listener, *self._sockets):
+        for each in (self._listener, *tuple(self._sockets)):
             _shut(each)
             each.close()
 
@@ -46,14 +49,41 @@ class TcpProxy:
         """The end of `fall_silent`; what was held back passes first."""
         self._may_pass.set()
 
+    def be_slow(self, delay_s: float) -> None:
+        """Pass everything so much later, in either direction."""
+        self._delay_s = delay_s
+
+    def cut(self) -> None:
+        """End every connection, and refuse new ones."""
+        self._is_cut = True
+        self._hang_up()
+
+    def heal(self) -> None:
+        """Be as at the beginning. Connections on which nobody answered are ended: their peers may be gone."""
+        was_silent = not self._may_pass.is_set()
+        self._delay_s, self._is_cut = 0.0, False
+        if was_silent:
+            self._hang_up()
+        self._may_pass.set()
+
+    def _hang_up(self) -> None:
+        for each in tuple(self._sockets):
+            _shut(each)
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._target)
-            self._sockets += [client, server]
+            try:
+                if self._is_cut:
+                    raise ConnectionRefusedError
+                server = socket.create_connection(self._target)
+            except OSError:  # the server is away: its clients see that
+                client.close()
+                continue
+            self._sockets |= {client, server}
             self._serve(client, server)
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
@@ -63,7 +93,7 @@ class TcpProxy:
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         try:
             while request := client.recv(65536):
-                self._may_pass.wait()
+                self._hold_back()
                 if self._lose_answer_to is not None and self._lose_answer_to in request:
                     self._lose_answer_to = None
                     self._cut.add(server)  # before its answer can come
@@ -71,11 +101,12 @@ class TcpProxy:
         except OSError:
             pass
         _shut(server)
+        self._sockets.discard(client)
 
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
         try:
             while answer := server.recv(65536):
-                self._may_pass.wait()
+                self._hold_back()
                 if server in self._cut:
                     self.lost_an_answer.set()
                     break
@@ -83,6 +114,12 @@ class TcpProxy:
         except OSError:
             pass
         _shut(client)
+        self._sockets.discard(server)
+
+    def _hold_back(self) -> None:
+        self._may_pass.wait()
+        if self._delay_s:
+            time.sleep(self._delay_s)
 
 
 def _shut(each: socket.socket) -> None:
