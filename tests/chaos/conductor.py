@@ -33,6 +33,8 @@ class Conductor:
     world: World
     plan: Plan
     say: Callable[[str], None]
+    quiet_s: float = QUIET_S
+    """How long a quiet window lasts at least, once all has recovered."""
     recoveries: list[float] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
 
@@ -87,7 +89,9 @@ class Conductor:
         first: dict[tuple[str, str, int], int] = {}
         took: float | None = None
         is_told = False
-        while (now := time.monotonic() - healed) < (QUIET_S if took is not None else RECOVERY_S + _LOOK_S):
+        while (now := time.monotonic() - healed) < (
+            self.quiet_s if took is not None else RECOVERY_S + _LOOK_S
+        ):
             time.sleep(_LOOK_S)
             if took is not None:
                 continue

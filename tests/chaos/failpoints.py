@@ -9,6 +9,7 @@ import inspect
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ottla.kafka.consumer import KafkaSource
@@ -18,6 +19,9 @@ from ottla.postgres.inbox import PostgresInbox
 from ottla.postgres.outbox import PostgresOutbox, PostgresOutboxSession
 from ottla.transaction import Transaction
 from tests.chaos.history import History
+
+_handled: ContextVar[dict[str, str]] = ContextVar("handled", default={})  # noqa: B039  (never changed in place)
+"""What the task is handling: whoever is struck tells of it."""
 
 
 class Failpoints:
@@ -35,12 +39,12 @@ class Failpoints:
         """Go on."""
         self._armed = None
 
-    def reach(self, point: str, **facts: Any) -> None:
+    def reach(self, point: str) -> None:
         """Be killed or stopped here, if here is where."""
         armed = self._armed
         if armed is not None and armed[0] == point:
             self._armed = None
-            self._history.note("struck", point=point, signal=int(armed[1]), **facts)
+            self._history.note("struck", point=point, signal=int(armed[1]), **_handled.get())
             os.kill(os.getpid(), armed[1])
 
     def wrap(self) -> None:
@@ -81,12 +85,13 @@ class Failpoints:
             inbox: PostgresInbox, key: InboxKey, body: Callable[[Transaction], Awaitable[Any]]
         ) -> Claim:
             async def body_with_points(transaction: Transaction) -> None:
-                reach("claimed", event_id=key.event_id, listener=key.listener)
+                reach("claimed")
                 await body(transaction)
-                reach("effected", event_id=key.event_id, listener=key.listener)
+                reach("effected")
 
+            _handled.set({"event_id": key.event_id, "listener": key.listener})
             claim = await once(inbox, key, body_with_points)
-            reach("committed", event_id=key.event_id, listener=key.listener)
+            reach("committed")
             return claim
 
         setattr(PostgresInbox, "once", once_with_points)  # noqa: B010  (a method is assigned on purpose)

@@ -27,6 +27,7 @@ RUNS = ROOT / ".chaos"
 RATE = 40.0
 NONE = "none"
 _SETTLE_S = 45.0
+_QUIET_S = 3.0
 _TRIES = 2
 """Storms with different seeds before a bug counts as not found: some need two things to meet."""
 _LATE = {"C7", "C8", "C10"}
@@ -60,7 +61,7 @@ def row(name: str, servers: Servers, folder: Path, seed: int) -> list[Finding]:
 
     try:
         world.prepare()
-        conductor = Conductor(world, drawn, say)
+        conductor = Conductor(world, drawn, say, quiet_s=_QUIET_S)
         conductor.run(settle_s=_SETTLE_S)
         evidence = gather(world, conductor.recoveries, conductor.late)
     finally:

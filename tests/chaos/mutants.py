@@ -219,17 +219,22 @@ def _outbox_apart() -> None:
     once = PostgresInbox.once
 
     async def apart(inbox: PostgresInbox, key: InboxKey, body: Body) -> Claim:
-        async def body_and_sends(transaction: Transaction) -> None:
+        records: list[EncodedRecord] = []
+
+        async def body_alone(transaction: Transaction) -> None:
             try:
                 await body(transaction)
             finally:
-                records = list(transaction.outgoing.records)
+                records.extend(transaction.outgoing.records)
                 transaction.outgoing.records.clear()
+
+        try:
+            return await once(inbox, key, body_alone)
+        finally:
+            if records:
                 async with inbox._database.connection() as connection:
                     await connection.run_sync(inbox._outbox.put, records)
                     await connection.commit()
-
-        return await once(inbox, key, body_and_sends)
 
     setattr(PostgresInbox, "once", apart)
 
@@ -240,7 +245,7 @@ _LETTERS = _KILLS | {Kind.LETTERS_REFUSED, Kind.LETTERS_TOO_LARGE}
 MUTANTS = {
     "no-inbox": Mutant(_no_inbox, ("C2",), _KILLS),
     "split-inbox": Mutant(_split_inbox, ("C1", "C9"), _KILLS),
-    "look-then-insert": Mutant(_look_then_insert, ("C2",), frozenset({Kind.FREEZE_IN_TX})),
+    "look-then-insert": Mutant(_look_then_insert, ("C2",), frozenset({Kind.FREEZE_AT_COMMIT})),
     "commit-first": Mutant(_commit_first, ("C1", "C9"), _KILLS),
     "commit-position": Mutant(_commit_position, ("C1", "C9"), _KILLS),
     "no-order": Mutant(_no_order, ("C3",), _KILLS),

@@ -57,6 +57,7 @@ class Nemeses:
             Kind.KILL_AT: self._kill_at,
             Kind.FREEZE: self._freeze,
             Kind.FREEZE_IN_TX: self._freeze_in_tx,
+            Kind.FREEZE_AT_COMMIT: self._freeze_in_tx,
             Kind.RESTART: self._restart,
             Kind.REBALANCES: self._rebalances,
             Kind.METADATA: self._metadata,
@@ -139,7 +140,7 @@ class Nemeses:
         """Until another process has been given the same record, and waits for its row, or a bound."""
         process = self._process(fault)
         tail = Tail(self._world.folder, f"{fault.role}-*.jsonl")
-        process.tell("stop effected")
+        process.tell(f"stop {fault.point}")
         try:
             if not until(process.is_stopped, within_s=_STRIKE_S):
                 process.tell("disarm")
@@ -159,7 +160,7 @@ class Nemeses:
         begun = set()
         for name, line in tail.new():
             if name == frozen.name and line["what"] == "struck":
-                struck.append(line["event_id"])
+                struck.append(line.get("event_id", ""))
             if name != frozen.name and line["what"] == "begin":
                 begun.add(line["event_id"])
         return any(event in begun for event in struck)

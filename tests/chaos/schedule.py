@@ -51,6 +51,7 @@ class Kind(enum.Enum):
         "freeze-in-tx",
         Family.PROCESS,
     )  # the same with a transaction open, until it was taken over
+    FREEZE_AT_COMMIT = ("freeze-at-commit", Family.PROCESS)  # the same, with nothing left to do but COMMIT
     RESTART = ("restart", Family.PROCESS)  # SIGTERM under load
     REBALANCES = ("rebalances", Family.PROCESS)  # members that join and leave every 0.5 to 3 s
     METADATA = ("metadata", Family.PROCESS)  # commits with metadata of somebody else, or with garbage
@@ -107,6 +108,8 @@ _ONLY_WITH_TRANSACTIONS = {
     "relay-deleted",
 }
 
+FREEZES_AT = {Kind.FREEZE_IN_TX: "effected", Kind.FREEZE_AT_COMMIT: "stored"}
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -121,7 +124,7 @@ class Fault:
     """Which process of the role, or which broker."""
     draw: float
     point: str = ""
-    """For a kill at a failpoint."""
+    """For a kill or a freeze at a failpoint."""
 
     @property
     def ends_s(self) -> float:
@@ -238,6 +241,7 @@ def _playable(
 _LASTS_S = {
     Kind.FREEZE: (7.5, 9.5),
     Kind.FREEZE_IN_TX: (8.0, 10.0),
+    Kind.FREEZE_AT_COMMIT: (8.0, 10.0),
     Kind.RESTART: (0.2, 2.0),
     Kind.METADATA: (1.0, 2.0),
     Kind.BROKER_ROLL: (0.5, 1.5),
@@ -252,6 +256,7 @@ def _other(chance: random.Random, kind: Kind, begins: float) -> Fault:
     shortest, longest = _LASTS_S.get(kind, _OTHERWISE_S)
     at = begins + chance.uniform(0, SLOT_S / 2)
     lasts = min(chance.uniform(shortest, longest), STORM_S - at)
-    roles = WITH_TRANSACTIONS if kind is Kind.FREEZE_IN_TX else ROLES
+    point = FREEZES_AT.get(kind, "")
+    roles = WITH_TRANSACTIONS if point else ROLES
     role, index, draw = chance.choice(roles), chance.randrange(6), chance.random()
-    return Fault(0, kind, round(at, 2), round(lasts, 2), role, index, draw)
+    return Fault(0, kind, round(at, 2), round(lasts, 2), role, index, draw, point)
