@@ -66,7 +66,9 @@ def row(name: str, servers: Servers, folder: Path, seed: int) -> list[Finding]:
         evidence = gather(world, conductor.recoveries, conductor.late)
     finally:
         world.close()
-    return findings(evidence, NO_BOUNDS)
+    found = findings(evidence, NO_BOUNDS)
+    (here / "findings.txt").write_text("".join(f"{' '.join(finding)}\n" for finding in found))
+    return found
 
 
 def main(names: list[str]) -> int:

@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -52,6 +53,7 @@ class Nemeses:
         self._kafka: Cluster = world.servers.kafka
         self._history = history
         self._turns = {family: threading.Lock() for family in Family}
+        self._places = defaultdict[tuple[str, int], threading.Lock](threading.Lock)
         self._by_kind: dict[Kind, Callable[[Fault], object]] = {
             Kind.KILL: self._kill,
             Kind.KILL_AT: self._kill_at,
@@ -95,36 +97,42 @@ class Nemeses:
             effect = f"none: {error}"
         self._history.note("healed", number=fault.number, kind=fault.kind.label, effect=effect)
 
+    @staticmethod
+    def _place(fault: Fault) -> tuple[str, int]:
+        return fault.role, fault.index % PROCESSES
+
     def _process(self, fault: Fault) -> Process:
-        return self._world.processes[fault.role, fault.index % PROCESSES]
+        return self._world.processes[self._place(fault)]
 
     # -- processes
 
     def _kill(self, fault: Fault) -> None:
-        process = self._process(fault)
-        if not process.is_running():
-            raise NoEffect(f"{process.name} does not run")
-        process.send(signal.SIGKILL)
-        self._bury(fault, process, "at random")
+        with self._places[self._place(fault)]:
+            process = self._running(fault)
+            process.send(signal.SIGKILL)
+            self._bury(fault, process, "at random")
 
     def _kill_at(self, fault: Fault) -> None:
         """At its failpoint; where it does not come there in time, at any moment."""
-        process = self._process(fault)
-        if not process.is_running():
-            raise NoEffect(f"{process.name} does not run")
-        process.tell(f"kill {fault.point}")
-        if process.wait(_STRIKE_S):
-            self._bury(fault, process, fault.point)
-        else:
+        with self._places[self._place(fault)]:
+            process = self._running(fault)
+            process.tell(f"kill {fault.point}")
+            where = fault.point if process.wait(_STRIKE_S) else "at random"
             process.send(signal.SIGKILL)
-            self._bury(fault, process, "at random")
+            self._bury(fault, process, where)
+
+    def _running(self, fault: Fault) -> Process:
+        """The process, awaited where it is being started anew."""
+        if not until(lambda: self._process(fault).is_running(), within_s=STOP_S):
+            raise NoEffect(f"{self._process(fault).name} does not run")
+        return self._process(fault)
 
     def _bury(self, fault: Fault, process: Process, where: str) -> None:
         process.popen.wait()
         if process.popen.returncode == -signal.SIGKILL:
             self._history.note("killed", process=process.name, where=where)
         time.sleep(fault.lasts_s)
-        self._world.revive(fault.role, fault.index % PROCESSES)
+        self._world.revive(*self._place(fault))
 
     def _freeze(self, fault: Fault) -> None:
         process = self._process(fault)
@@ -173,7 +181,7 @@ class Nemeses:
             process.send(signal.SIGKILL)
             process.popen.wait()
         time.sleep(fault.lasts_s)
-        self._world.revive(fault.role, fault.index % PROCESSES)
+        self._world.revive(*self._place(fault))
 
     def _rebalances(self, fault: Fault) -> None:
         """Members that are given partitions, do nothing with them, and leave."""
