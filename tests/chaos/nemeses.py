@@ -32,7 +32,7 @@ _STRIKE_S = 6.0
 """How long a process may take to come to a failpoint."""
 _TAKE_OVER_S = 25.0
 """How long a freeze inside a transaction may last until another process has the record."""
-_IN_SYNC_S = 20.0
+_IN_SYNC_S = 8.0
 _ADMIN_S = 15.0
 _SMALLEST = "60"
 """Bytes: no dead letter is so small."""
@@ -260,6 +260,8 @@ class Nemeses:
         for broker in self._kafka.brokers:
             try:
                 broker.stop()
+            except TimeoutError:
+                broker.kill()
             finally:
                 broker.start()
             until(self._is_in_sync, within_s=_IN_SYNC_S, every_s=0.5)

@@ -149,11 +149,13 @@ class KafkaServer(Kafka):
         jvm: Sequence[str] = (),
         classes: Path | None = None,
         cluster_id: str | None = None,
+        start_s: float = _START_S,
     ) -> None:
         self._properties = dict(properties or {})
         self._jvm, self._classes = list(jvm), classes
         self._heap_mb = heap_mb
         self._cluster_id = cluster_id or new_cluster_id()
+        self._start_s = start_s
         self._port, self._controller_port = free_port(), free_port()
         super().__init__(f"127.0.0.1:{self._port}")
         self._server: GuardedServer | None = None
@@ -190,7 +192,7 @@ class KafkaServer(Kafka):
                 log = self._server.folder / _LOG
                 already = log.stat().st_size if log.exists() else 0
                 self._run(self._server, "kafka.Kafka", str(self._server.folder / "server.properties"))
-                self._server.wait_until(partial(_serves, log, already), timeout_s=_START_S, log=_CONSOLE)
+                self._server.wait_until(partial(_serves, log, already), timeout_s=self._start_s, log=_CONSOLE)
         except BaseException:
             self.close()
             raise
