@@ -297,11 +297,10 @@ class Nemeses:
             reassign(("127.0.0.1", self._kafka.ports[fault.index % len(self._kafka.ports)]), replicas)
         except OSError as error:
             raise NoEffect(str(error)) from error
+        # no `request_timeout`: with it confluent-kafka 2.16 raises SystemError
         elected = admin.elect_leaders(
-            ElectionType.PREFERRED,
-            [TopicPartition(*partition) for partition in replicas],
-            request_timeout=_ADMIN_S,
-        ).result()
+            ElectionType.PREFERRED, [TopicPartition(*partition) for partition in replicas]
+        ).result(_ADMIN_S)
         if all(error is not None for error in elected.values()):
             raise NoEffect("no leader was moved")
         time.sleep(fault.lasts_s)

@@ -119,8 +119,8 @@ def tell_tasks() -> None:
 
 
 def main() -> None:
-    """`python -m tests.chaos.worker ROLE HISTORY`."""
-    role, path = sys.argv[1:]
+    """`python -m tests.chaos.worker HISTORY ROLE`."""
+    path, role = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     history = History(Path(path))
     failpoints = Failpoints(history)

@@ -182,30 +182,32 @@ class World:
             place = (role, index)
             if self._closing or (place in self.processes and self.processes[place].is_running()):
                 return
-            environment = {
-                "KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka.guarded,
-                "KAFKA_GROUP_ID": self.group(role),
-                "KAFKA_SECURITY": "scram",
-                "KAFKA_USERNAME": USER,
-                "KAFKA_PASSWORD": PASSWORD,
-                "KAFKA_DRAIN_S": "10",
-                **_PROTOCOLS[self.protocols.get(role, Protocol.COOPERATIVE)],
-                **{
-                    f"TOPICS__{name.upper()}": self.topic(name)
-                    for name in ("orders", "transfers", "credits", "invoices", "stale")
-                },
-            }
-            if environment["KAFKA_GROUP_PROTOCOL"] == "classic":
-                environment["KAFKA_SESSION_TIMEOUT_S"] = str(SESSION_S)
-            if role in WITH_TRANSACTIONS:
-                environment["DATABASE_URL"] = self.servers.postgres.url_through_proxy(self.database)
-            if self.mutant:
-                environment["CHAOS_MUTANT"] = self.mutant
-            config = self.folder / "ottla.toml"
-            config.write_text(_CONFIG)
-            environment["OTTLA_CONFIG"] = str(config)
             name = f"{role}-{index}-{self._started}"
-            self.processes[place] = self._spawn(name, "tests.chaos.worker", [role], environment)
+            self.processes[place] = self._spawn(name, "tests.chaos.worker", [role], self._environment(role))
+
+    def _environment(self, role: str) -> dict[str, str]:
+        """What a service is started with."""
+        config = self.folder / "ottla.toml"
+        config.write_text(_CONFIG)
+        environment = {
+            "OTTLA_CONFIG": str(config),
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka.guarded,
+            "KAFKA_GROUP_ID": self.group(role),
+            "KAFKA_SECURITY": "scram",
+            "KAFKA_USERNAME": USER,
+            "KAFKA_PASSWORD": PASSWORD,
+            "KAFKA_DRAIN_S": "10",
+            **_PROTOCOLS[self.protocols.get(role, Protocol.COOPERATIVE)],
+        }
+        for name in ("orders", "transfers", "credits", "invoices", "stale"):
+            environment[f"TOPICS__{name.upper()}"] = self.topic(name)
+        if environment["KAFKA_GROUP_PROTOCOL"] == "classic":
+            environment["KAFKA_SESSION_TIMEOUT_S"] = str(SESSION_S)
+        if role in WITH_TRANSACTIONS:
+            environment["DATABASE_URL"] = self.servers.postgres.url_through_proxy(self.database)
+        if self.mutant:
+            environment["CHAOS_MUTANT"] = self.mutant
+        return environment
 
     def start_producers(self) -> None:
         """The process that sends."""
@@ -225,13 +227,9 @@ class World:
             for name, value in os.environ.items()
             if not name.startswith(("KAFKA_", "OTTLA_", "DATABASE_", "TOPICS__", "CHAOS_"))
         }
-        if module == "tests.chaos.worker":
-            arguments = [*arguments, str(history)]
-        else:
-            arguments = [str(history), *arguments]
         with log.open("wb") as output:
             popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-m", module, str(history), *arguments],
                 cwd=ROOT,
                 env={**inherited, **environment},
                 stdin=subprocess.PIPE,
