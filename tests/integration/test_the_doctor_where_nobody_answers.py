@@ -126,7 +126,7 @@ def test_ctrl_c_ends_it_at_once_in_a_line() -> None:
 def test_a_certificate_is_verified_by_the_authority_that_is_named(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
 
-    with server_with(ours.sign("localhost")) as port:
+    with server_with(ours.sign("localhost", "localhost")) as port:
         found = over_tls(port, ours.file)
 
     assert found.of("certificate") == [("ok", f"localhost, verified by KAFKA_CA_FILE={ours.file}")]
@@ -135,7 +135,7 @@ def test_a_certificate_is_verified_by_the_authority_that_is_named(tmp_path: Path
 def test_a_certificate_of_another_authority_is_told(tmp_path: Path) -> None:
     ours, another = Authority(tmp_path, "ours"), Authority(tmp_path, "another")
 
-    with server_with(another.sign("localhost")) as port:
+    with server_with(another.sign("localhost", "localhost")) as port:
         found = over_tls(port, ours.file)
 
     assert found.code == 1
@@ -146,7 +146,7 @@ def test_a_certificate_of_another_authority_is_told(tmp_path: Path) -> None:
 def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
 
-    with server_with(ours.sign("localhost", lasts=timedelta(hours=-1))) as port:
+    with server_with(ours.sign("localhost", "localhost", lasts=timedelta(hours=-1))) as port:
         found = over_tls(port, ours.file)
 
     assert found.of("certificate")[0][1].startswith("the certificate has expired; renew it")
@@ -155,7 +155,7 @@ def test_a_certificate_that_has_expired_is_told(tmp_path: Path) -> None:
 def test_a_certificate_for_another_name_is_told_with_the_names_that_it_is_for(tmp_path: Path) -> None:
     ours = Authority(tmp_path, "ours")
 
-    with server_with(ours.sign("kafka.internal")) as port:
+    with server_with(ours.sign("kafka.internal", "kafka.internal")) as port:
         found = over_tls(port, ours.file)
 
     assert "not for the name 'localhost': it is for kafka.internal" in found.of("certificate")[0][1]

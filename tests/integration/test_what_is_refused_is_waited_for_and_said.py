@@ -155,7 +155,7 @@ async def test_a_broker_whose_authority_is_not_known_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, another = Authority(tmp_path, "ours"), Authority(tmp_path, "another")
-    with server_with(another.sign("localhost")) as port:
+    with server_with(another.sign("localhost", "localhost")) as port:
         settings = load_settings(
             environ={
                 "KAFKA_BOOTSTRAP_SERVERS": f"localhost:{port}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from confluent_kafka.admin import AclOperation
 
-from tests.security.certificates import Signed
 from tests.security.expect import is_let_in, is_refused
 from tests.security.world import World
+from tests.support.certificates import Signed
 from tests.support.guarded_kafka import PASSWORD
 
 

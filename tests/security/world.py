@@ -20,8 +20,8 @@ from confluent_kafka.admin import AclOperation, ResourceType
 from ottla.embedded.guarded import free_port
 from ottla.kafka.msk_iam import msk_tokens
 from ottla.settings import Settings, load_settings
-from tests.security.certificates import Authority
 from tests.security.outside import AUDIENCE, ISSUER, Identity, Outside, outside
+from tests.support.certificates import Authority
 from tests.support.guarded_kafka import PASSWORD, GuardedKafka
 from tests.support.kafka_server import KafkaMissing, KafkaServer, java, kafka_libs
 
@@ -58,7 +58,7 @@ class World:
         self.said = said
         """Every line that was logged in this run."""
         self.kafka = GuardedKafka(self.at("OPEN"), self.at("SCRAM"))
-        self.authority, self.others = Authority("authority", folder), Authority("others", folder)
+        self.authority, self.others = Authority(folder, "authority"), Authority(folder, "others")
         self._secrets: set[str] = {PASSWORD + "-of-nobody", around.authorization}
 
     def at(self, listener: str) -> str:
