@@ -251,6 +251,33 @@ async def test_on_stop_the_last_commit_is_sent_behind_the_one_that_is_out(client
     assert client.commits == [41, 42]
 
 
+async def test_on_stop_what_is_polled_while_an_answer_is_awaited_is_not_committed(
+    client: ScriptedClient,
+) -> None:
+    sink = Sink()
+    client.polls.put(lambda: client.assign_at(40))
+    client.polls.put(lambda: Polled(40))
+    source = opened(sink)
+    await until(lambda: 40 in sink.told, what="the record is handed over")
+    client.position_now = 41
+    source.publish(Progress({ORDERS: Committable(1, 41, is_idle=True)}, 1))
+    await until(lambda: client.commits == [41], what="it is committed, and the answer is out")
+
+    def another() -> Polled:
+        client.position_now = 42
+        return Polled(41)
+
+    closing = asyncio.create_task(source.close(5))
+    await asyncio.sleep(0)
+    client.polls.put(lambda: None)  # the turn that is under way
+    client.polls.put(another)
+    client.polls.put(lambda: client.answer(41))
+    await closing
+
+    assert 41 not in sink.told
+    assert client.commits == [41]
+
+
 @pytest.mark.parametrize(("protocol", "is_looked_for"), [("classic", True), ("consumer", False)])
 async def test_only_a_client_that_joins_by_metadata_is_made_to_look_for_its_topics(
     client: ScriptedClient, monkeypatch: pytest.MonkeyPatch, *, protocol: str, is_looked_for: bool
