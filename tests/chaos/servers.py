@@ -24,10 +24,10 @@ from confluent_kafka.admin import (
 from ottla.embedded import EmbeddedPostgres
 from ottla.embedded.guarded import free_port
 from tests.support.guarded_kafka import PASSWORD, GuardedKafka
+from tests.support.kafka_cluster import BROKERS, REPLICATED
 from tests.support.kafka_server import KafkaServer, new_cluster_id
 from tests.support.tcp_proxy import TcpProxy
 
-BROKERS = 3
 SESSION_S = 6
 USER = "services"
 _ANSWER_S = 15.0
@@ -35,22 +35,11 @@ _START_S = 180.0
 """Of a broker that was killed, beside all the rest on two cores: it is no service under test."""
 
 _PROPERTIES = {
+    **REPLICATED,
     "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CLIENT:SASL_PLAINTEXT",
-    "default.replication.factor": str(BROKERS),
-    "min.insync.replicas": "2",
-    "offsets.topic.replication.factor": str(BROKERS),
     "offsets.topic.num.partitions": "6",
-    "transaction.state.log.replication.factor": str(BROKERS),
-    "transaction.state.log.min.isr": "2",
-    "share.coordinator.state.topic.replication.factor": str(BROKERS),
-    "share.coordinator.state.topic.min.isr": "2",
     "group.consumer.min.session.timeout.ms": str(SESSION_S * 1000),
     "group.consumer.session.timeout.ms": str(SESSION_S * 1000),
-    # Brokers that share two cores with all the rest are not dead because they are slow.
-    "broker.session.timeout.ms": "6000",
-    "broker.heartbeat.interval.ms": "1000",
-    "controller.quorum.election.timeout.ms": "2000",
-    "controller.quorum.fetch.timeout.ms": "4000",
     "replica.lag.time.max.ms": "10000",
     # Services have a user, whose rights can be taken away; brokers and the conductor have none.
     "sasl.enabled.mechanisms": "SCRAM-SHA-512",

@@ -13,7 +13,7 @@ from tests.support.kafka_server import Kafka, KafkaServer, new_cluster_id
 
 BROKERS = 3
 
-_PROPERTIES = {
+REPLICATED = {
     "default.replication.factor": str(BROKERS),
     "min.insync.replicas": "2",
     "offsets.topic.replication.factor": str(BROKERS),
@@ -27,6 +27,7 @@ _PROPERTIES = {
     "controller.quorum.election.timeout.ms": "2000",
     "controller.quorum.fetch.timeout.ms": "4000",
 }
+"""Of each broker of a cluster: three copies, two of which must be in sync."""
 
 
 class KafkaCluster(Kafka):
@@ -41,7 +42,7 @@ class KafkaCluster(Kafka):
         self.brokers = [
             KafkaServer(
                 {
-                    **_PROPERTIES,
+                    **REPLICATED,
                     "node.id": str(number),
                     "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
                     "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
