@@ -84,11 +84,17 @@ class TcpProxy:
                 client.close()
                 continue
             self._sockets |= {client, server}
-            self._serve(client, server)
+            threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
-        threading.Thread(target=self._requests, args=(client, server), daemon=True).start()
-        threading.Thread(target=self._answers, args=(server, client), daemon=True).start()
+        requests = threading.Thread(target=self._requests, args=(client, server), daemon=True)
+        requests.start()
+        self._answers(server, client)
+        requests.join()
+        for each in (client, server):
+            self._sockets.discard(each)
+            self._cut.discard(each)
+            each.close()
 
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         try:
@@ -101,7 +107,6 @@ class TcpProxy:
         except OSError:
             pass
         _shut(server)
-        self._sockets.discard(client)
 
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
         try:
@@ -114,7 +119,6 @@ class TcpProxy:
         except OSError:
             pass
         _shut(client)
-        self._sockets.discard(server)
 
     def _hold_back(self) -> None:
         self._may_pass.wait()

@@ -5,6 +5,7 @@ A broker that is asked for a group for the first time makes its own `__consumer_
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from ottla.errors import Unavailable
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.client_errors import AUTHENTICATION, UNAUTHORIZED
 
+_NAMED = re.compile(r"(?:\w+://)?(?P<address>\S+:\d+)/(?P<number>\d+): ")
+"""How librdkafka's errors begin with a broker that another one has told; the others end in /bootstrap."""
 _TURN_S = 0.5
 _AGAIN_S = 0.1
 _ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND}
@@ -34,6 +37,16 @@ class NotLetIn(Unavailable):
     def __init__(self, words: list[str]) -> None:
         self.words = words
         super().__init__("; ".join(words))
+
+
+def told_brokers(events: Iterable[str]) -> dict[int, str]:
+    """Each broker's number and advertised `host:port`, by the client's errors.
+
+    Where the names that brokers advertise lead nowhere, the client may give up the one connection
+    that worked before it has answered us; its errors then tell what it has learnt there.
+    """
+    found = (_NAMED.match(event) for event in events)
+    return {int(match["number"]): match["address"] for match in found if match}
 
 
 class KafkaInspection(KafkaAdmin):
@@ -57,6 +70,8 @@ class KafkaInspection(KafkaAdmin):
             except KafkaException:
                 client.poll(0)
             events = list(self._events)
+            if known := told_brokers(event.str() for event in events):
+                return known
             if time.monotonic() >= deadline or any(event.code() in AUTHENTICATION for event in events):
                 raise NotLetIn([event.str() for event in events])
 
