@@ -61,6 +61,8 @@ def run(seed: int, seconds: int, rate: float = RATE) -> bool:
             evidence = gather(world, conductor.recoveries, conductor.late)
             of_layout = Layout(world, say).run()
         finally:
+            for number, broker in enumerate(servers.kafka.brokers, 1):
+                broker.copy_log(folder / f"broker-{number}.log")
             world.close()
     told = figures(drawn, evidence, [*findings(evidence, bounds(seconds)), *of_layout])
     told["took_s"] = round(time.monotonic() - began)

@@ -21,7 +21,9 @@ from typing import Any
 from ottla import App
 from ottla.cli.run import load
 from ottla.core.decide import Ended, Outcome
-from ottla.records import Headers
+from ottla.core.identity import EVENT_ID_HEADER
+from ottla.kafka.producer import KafkaProducer
+from ottla.records import Headers, SendResult
 from ottla.runtime.assignment import Delivery
 from ottla.runtime.invoker import Invoker, event_id_of
 from tests.chaos.failpoints import Failpoints
@@ -65,6 +67,26 @@ def watch(history: History, failpoints: Failpoints, group: str) -> None:
         return outcome
 
     setattr(Invoker, "__call__", noted)  # noqa: B010  (a method is assigned on purpose)
+
+
+def watch_sends(history: History) -> None:
+    """Note where each record was said to be written: what is not found there was lost behind us."""
+    send = KafkaProducer.send
+
+    async def noted(producer: KafkaProducer, topic: str, **record: Any) -> SendResult:
+        written = await send(producer, topic, **record)
+        event_id, key = record["headers"].text(EVENT_ID_HEADER), record["key"]
+        history.note(
+            "sent",
+            topic=topic,
+            partition=written.partition,
+            offset=written.offset,
+            key=None if key is None else key.decode(errors="replace"),
+            event_id=event_id,
+        )
+        return written
+
+    setattr(KafkaProducer, "send", noted)  # noqa: B010  (a method is assigned on purpose)
 
 
 def obey(failpoints: Failpoints) -> None:
@@ -128,6 +150,7 @@ def main() -> None:
         MUTANTS[mutant].patch()
     failpoints.wrap()
     watch(history, failpoints, os.environ["KAFKA_GROUP_ID"])
+    watch_sends(history)
     app = load(APPS[role])
     for target in (lambda: obey(failpoints), lambda: report(app, history)):
         threading.Thread(target=target, daemon=True).start()

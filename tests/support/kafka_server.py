@@ -172,6 +172,11 @@ class KafkaServer(Kafka):
         """The end of the broker's log."""
         return "(no log)" if self._server is None else self._server.tail(_LOG, 10_000)
 
+    def copy_log(self, to: Path) -> None:
+        """Copy the broker's log, of all its starts, to the file `to`."""
+        if self._server is not None:
+            shutil.copyfile(self._server.folder / _LOG, to)
+
     def __enter__(self) -> Self:
         self.start()
         return self
