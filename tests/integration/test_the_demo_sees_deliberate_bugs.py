@@ -35,6 +35,7 @@ def _start(folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str
 
 def _last_line(demo: subprocess.Popen[str]) -> str:
     output, _ = demo.communicate(timeout=100)
+    sys.stdout.write(output)  # pytest shows it where the test fails
     return output.splitlines()[-1]
 
 

@@ -28,7 +28,7 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from examples.shop.demo.audit import Audit, Figures, Interrupted, RecordsDropped
-from examples.shop.demo.plan import SENT_TWICE, UNDECODABLE, BadPlan, Plan, read_plan
+from examples.shop.demo.plan import UNDECODABLE, BadPlan, Plan, read_plan
 from examples.shop.demo.programs import Program
 from examples.shop.demo.stack import (
     BILLING,
@@ -100,7 +100,7 @@ class Demo:
             "--data": plan.data,
             "--orders": plan.orders,
             "--rate": plan.rate,
-            "--again": SENT_TWICE,
+            "--again": plan.sent_twice,
             "--undecodable": UNDECODABLE,
         }
         words = [str(word) for pair in arguments.items() for word in pair]
@@ -282,14 +282,16 @@ def imbalances(plan: Plan, figures: Figures) -> list[str]:
     return [text for text, is_wrong in wrong.items() if is_wrong]
 
 
-def vacuities(at_kill: Figures, figures: Figures, redelivered: int, deduplicated: int) -> Iterator[str]:
+def vacuities(
+    plan: Plan, at_kill: Figures, figures: Figures, redelivered: int, deduplicated: int
+) -> Iterator[str]:
     """Why the run would prove nothing, even if it balanced."""
     if redelivered < 1:
         yield "proves nothing: no order that was billed before the kill came again after it"
     if figures.orders == at_kill.orders:
         yield "proves nothing: no order came after the kill"
-    if deduplicated < max(SENT_TWICE, redelivered):
-        expected = SENT_TWICE + redelivered
+    if deduplicated < max(plan.sent_twice, redelivered):
+        expected = plan.sent_twice + redelivered
         yield f"proves nothing: {deduplicated} of {expected} second deliveries were recognised"
 
 
@@ -330,7 +332,7 @@ class Verdict:
         )
         self.problems = [
             *imbalances(plan, figures),
-            *vacuities(at_kill, figures, redelivered, deduplicated),
+            *vacuities(plan, at_kill, figures, redelivered, deduplicated),
         ]
 
     def tell(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-_COMMITTED_BY_THEN_S = 0.4
-"""Longer than a commit takes to be due and to be sent."""
+_EFFECT_LATER_S = 0.4
+"""So that a kill meets records that are committed and have no effect yet."""
 
 
 def _no_inbox() -> None:
@@ -22,30 +22,34 @@ def _no_inbox() -> None:
 
 
 def _commit_first() -> None:
+    from confluent_kafka import TopicPartition
+
     from ottla.core.offsets import Committable
+    from ottla.kafka.consumer import KafkaSource
     from ottla.postgres.inbox import PostgresInbox
     from ottla.runtime.assignment import PartitionState
-    from ottla.runtime.engine import Engine
 
-    engine: Any = Engine
+    source: Any = KafkaSource
     partition_state: Any = PartitionState
     inbox: Any = PostgresInbox
-    records, once = engine.records, inbox.once
+    hand_over, once = source._hand_over, inbox.once  # noqa: SLF001
 
-    def records_then_commit(self: Any, *arguments: Any) -> None:
-        records(self, *arguments)
-        self._publish()
+    def commit_then_hand_over(self: Any, records: list[Any]) -> None:
+        behind = {(record.topic(), record.partition()): record.offset() + 1 for record in records}
+        offsets = [TopicPartition(*partition, offset) for partition, offset in behind.items()]
+        self._consumer.commit(offsets=offsets, asynchronous=False)
+        hand_over(self, records)
 
     def position(self: PartitionState) -> Committable:
         return Committable(self.epoch, self.tracker.next_offset, is_idle=False)
 
-    async def once_when_committed(*arguments: Any) -> Any:
-        await asyncio.sleep(_COMMITTED_BY_THEN_S)
+    async def once_later(*arguments: Any) -> Any:
+        await asyncio.sleep(_EFFECT_LATER_S)
         return await once(*arguments)
 
-    engine.records = records_then_commit
+    source._hand_over = commit_then_hand_over  # noqa: SLF001
     partition_state.committable = position
-    inbox.once = once_when_committed
+    inbox.once = once_later
 
 
 MUTANTS = {"no-inbox": _no_inbox, "commit-first": _commit_first}

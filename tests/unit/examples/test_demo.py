@@ -35,7 +35,7 @@ def test_figures_are_told_as_the_demo_ends() -> None:
 
 
 def test_a_run_that_balances_has_no_problem() -> None:
-    assert [*imbalances(PLAN, GOOD), *vacuities(AT_KILL, GOOD, redelivered=1, deduplicated=51)] == []
+    assert [*imbalances(PLAN, GOOD), *vacuities(PLAN, AT_KILL, GOOD, redelivered=1, deduplicated=51)] == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_run_that_proves_nothing_is_a_failure(
 ) -> None:
     at_kill = replace(AT_KILL, orders=orders_at_kill)
 
-    problems = list(vacuities(at_kill, GOOD, redelivered, deduplicated))
+    problems = list(vacuities(PLAN, at_kill, GOOD, redelivered, deduplicated))
 
     assert len(problems) == 1
     assert problems[0].startswith("proves nothing")
