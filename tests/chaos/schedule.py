@@ -157,9 +157,10 @@ def plan(seed: int, seconds: int, *, kinds: frozenset[Kind] | None = None) -> Pl
     deck = _deal(chance, sorted((k for k in chosen if k.family is not Family.KILL), key=lambda k: k.label))
     deadly = sorted((k for k in chosen if k.family is Family.KILL), key=lambda k: k.label)
     storms = []
+    put_back: list[Kind] = []
     number = 0
     for _ in range(math.ceil(seconds / CYCLE_S)):
-        storm = [*_kills(chance, deadly), *_others(chance, deck)]
+        storm = [*_kills(chance, deadly), *_others(chance, deck, put_back)]
         storm.sort(key=lambda fault: fault.at_s)
         storms.append(tuple(_numbered(storm, number)))
         number += len(storm)
@@ -204,10 +205,9 @@ def _kills(chance: random.Random, kinds: list[Kind]) -> Iterator[Fault]:
         )
 
 
-def _others(chance: random.Random, deck: Iterator[Kind]) -> Iterator[Fault]:
-    """From the deck: a random number a slot, those whose family is busy put back for a later slot."""
+def _others(chance: random.Random, deck: Iterator[Kind], waiting: list[Kind]) -> Iterator[Fault]:
+    """From the deck: a random number a slot, those whose family is busy put back, for a later storm too."""
     busy: dict[Family, float] = {}
-    waiting: list[Kind] = []
     for slot in range(SLOTS - 1):
         if chance.randrange(NONE_OUT_OF) == 0:
             continue
