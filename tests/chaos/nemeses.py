@@ -347,23 +347,6 @@ class Nemeses:
             if is_deleted:
                 _surely(partial(self._kafka.create_topic, topic, PARTITIONS))
             _surely(partial(self._kafka.permit_writes, topic))
-            if is_deleted:
-                self._start_anew(self._world.dead_letter_topics()[topic][0])
-
-    def _start_anew(self, role: str) -> None:
-        """What an operator has to do: a client may never find the leaders of a topic that was made anew.
-
-        It keeps the old topic's leader epoch, beside which the new one's is out of date.
-        Source: librdkafka #4898, seen with 2.16 after leaders had moved: sends without an answer for minutes.
-        """
-        for index in range(PROCESSES):
-            with self._places[role, index]:
-                process = self._world.processes[role, index]
-                process.send(signal.SIGTERM)
-                if not process.wait(STOP_S):
-                    process.send(signal.SIGKILL)
-                    process.popen.wait()
-                self._world.revive(role, index)
 
     # -- the network
 

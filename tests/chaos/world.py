@@ -39,7 +39,10 @@ _CONFIG = """\
 [kafka.client]
 "security.protocol" = "SASL_PLAINTEXT"
 "topic.metadata.refresh.interval.ms" = 5000
+[kafka.producer]
+"delivery.timeout.ms" = 30000
 """
+"""A send that cannot be, as to a topic that was made anew, is given up before the end of a run."""
 
 _PROTOCOLS = {
     Protocol.EAGER: {"KAFKA_GROUP_PROTOCOL": "classic", "KAFKA_ASSIGNOR": "range"},

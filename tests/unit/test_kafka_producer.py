@@ -23,6 +23,7 @@ from ottla.errors import (
 )
 from ottla.kafka.client_errors import send_failure
 from ottla.kafka.producer import KafkaProducer
+from ottla.kafka.sending_client import SendingClient
 from ottla.records import Headers
 
 MOCK = {"bootstrap.servers": "mock", "test.mock.num.brokers": "1", "enable.idempotence": "true"}
@@ -219,16 +220,54 @@ def test_a_long_key_is_cut_in_messages_and_whole_in_the_attribute() -> None:
     assert failure.key == b"k" * 1000
 
 
-async def test_a_fatal_error_is_told_once_on_the_loop() -> None:
+async def test_a_fatal_error_is_told_once() -> None:
     told: asyncio.Queue[FatalClientError] = asyncio.Queue()
     producer = KafkaProducer(MOCK, name="orders-producer", on_fatal=told.put_nowait)
-    await producer.start()
 
-    fatal = KafkaError(KafkaError._FATAL, "fenced", fatal=True)
-    await asyncio.to_thread(producer._on_error, fatal)
-    await asyncio.to_thread(producer._on_error, fatal)
-    first = await asyncio.wait_for(told.get(), 5)
-    await producer.close(1)
+    producer._fatal("fenced")
+    producer._fatal("fenced")
 
-    assert str(first) == "orders-producer: the Kafka client cannot go on: fenced; start a new process"
+    assert str(told.get_nowait()) == (
+        "orders-producer: the Kafka client cannot go on: fenced; start a new process"
+    )
     assert told.empty()
+
+
+async def test_a_fatal_error_of_the_client_comes_from_its_thread_to_the_loop() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    client = SendingClient(
+        MOCK,
+        name="orders",
+        loop=asyncio.get_running_loop(),
+        on_reports=lambda *_: None,
+        on_refusal=lambda _: None,
+        on_fatal=told.put_nowait,
+    )
+    client.start()
+
+    await asyncio.to_thread(client._on_error, KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    reason = await asyncio.wait_for(told.get(), 5)
+    await client.end()
+
+    assert reason == "fenced"
+
+
+async def test_after_a_time_out_another_client_sends_and_what_is_out_is_waited_for_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with started(NOBODY | {"delivery.timeout.ms": "1000", "linger.ms": "0"}) as producer:
+        first = asyncio.create_task(send(producer))
+        await asyncio.sleep(0.5)
+        second = asyncio.create_task(send(producer))
+        with pytest.raises(SendTimedOut):
+            await first
+        third = asyncio.create_task(send(producer))
+        with pytest.raises(SendTimedOut):
+            await second
+        begin = asyncio.get_running_loop().time()
+        with pytest.raises(SendTimedOut):
+            await third
+        took = asyncio.get_running_loop().time() - begin
+
+    assert took > 0.9  # the whole of its time-out: it was not with a client yet
+    assert "another client takes over" in caplog.text

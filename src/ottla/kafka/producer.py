@@ -1,39 +1,35 @@
 """Acknowledged sends over librdkafka's producer.
 
 Rules of this file:
-- `produce` is called on the loop's thread; one daemon thread polls for delivery reports and hands
-  each batch of them to the loop in one call, where their futures are resolved.
+- All of it runs on the event loop. A `SendingClient` has a thread, and reports here.
 - A full local queue is waited for in a line, first come first served, and never raised.
 - Cancelling a send that waits for room takes it out of the line. Cancelling one that waits for its
   acknowledgement does not: the record is in the queue and will most likely be written.
-- A client whose user may not write at all is at its end, though an operator can cure that: its records
-  are refused, and another is made.
+- A client is replaced by another when its user may not write at all, since an operator can cure that, and
+  when a send has timed out: it may know the topic's leaders no more, as after the topic was deleted and
+  made anew (librdkafka #4898). The order of a topic survives: what comes later waits until the old client
+  has nothing out for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaException
 
-from ottla.errors import FatalClientError, NotSerializable, ProducerClosed
-from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, made, record_name, send_failure
-from ottla.kafka.properties import CLIENT_LOGGER
+from ottla.errors import FatalClientError, NotSerializable, ProducerClosed, SendTimedOut, SettingsError
+from ottla.kafka.client_errors import record_name, send_failure
+from ottla.kafka.sending_client import Report, SendingClient
 from ottla.records import Headers, SendResult
 
 _log = logging.getLogger(__name__)
 
-_POLL_S = 0.1
 _ANEW_S = 5.0
-"""How long a client that is at its end goes on refusing before another is made."""
-
-_Report = tuple["asyncio.Future[SendResult]", KafkaError | None, Any]
+"""How long a client that is refused goes on refusing before another is made."""
 
 
 class KafkaProducer:
@@ -53,24 +49,20 @@ class KafkaProducer:
         self._properties = properties
         self._name = name
         self._on_fatal = on_fatal
-        self._client: Producer | None = None
+        self._client: SendingClient | None = None
+        self._former: SendingClient | None = None  # replaced, and not done with what is out
+        self._replacing: asyncio.Task[None] | None = None
+        self._held: set[str] = set()  # topics whose next record is for another client
         self._closing = False
-        self._unacknowledged = 0
-        self._line = asyncio.Lock()
+        self._lines: dict[str, asyncio.Lock] = {}
         self._room = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._reports: list[_Report] = []
-        self._last_error = ""
-        self._refusal: KafkaError | None = None
         self._has_told_refusal = False
 
     async def start(self) -> None:
         """Make the client. Raises `SettingsError` for a property that librdkafka refuses."""
         self._loop = asyncio.get_running_loop()
-        self._stop_polling = threading.Event()
         self._client = await asyncio.to_thread(self._make)
-        self._poller = threading.Thread(target=self._poll, args=(self._client,), name=self._name, daemon=True)
-        self._poller.start()
+        self._client.start()
 
     async def send(
         self,
@@ -88,14 +80,17 @@ class KafkaProducer:
             "key": key,
             "value": value,
             "headers": _client_headers(topic, key, headers),
-            "on_delivery": partial(self._delivered, acknowledged),
         }
         if partition is not None:
             record["partition"] = partition
         if timestamp_ms is not None:
             record["timestamp"] = timestamp_ms
-        if self._line.locked() or not self._enqueued(topic, record):
-            await self._enqueue_in_turn(topic, record)
+        line = self._lines.get(topic) or self._lines.setdefault(topic, asyncio.Lock())
+        if line.locked() or not self._enqueued(topic, record, acknowledged):
+            async with line:  # behind those that came before
+                while not self._enqueued(topic, record, acknowledged):
+                    self._room.clear()
+                    await self._room.wait()
         return await acknowledged
 
     async def close(self, timeout_s: float) -> None:
@@ -104,41 +99,42 @@ class KafkaProducer:
         New sends and those that wait for room fail with `ProducerClosed`, and so does
         what is not acknowledged in time, though it may have been written.
         """
-        client, self._closing = self._client, True
-        if client is None:
-            return
+        self._closing = True
         self._room.set()
+        if self._replacing is not None:
+            self._replacing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._replacing
+        clients = [client for client in (self._former, self._client) if client is not None]
+        self._client = self._former = None
         try:
             async with asyncio.timeout(timeout_s):
-                await self._acknowledged_all()
+                for client in clients:
+                    await client.drained()
         except TimeoutError:
             _log.warning(
                 "%s: %d sends were not acknowledged within %g s and are given up",
                 self._name,
-                self._unacknowledged,
+                sum(sum(client.out.values()) for client in clients),
                 timeout_s,
             )
-            await asyncio.to_thread(client.purge)
-        # The poll thread is to hold the last reference: destroying the client blocks.
-        del client
-        self._client = None
-        self._stop_polling.set()
-        await asyncio.to_thread(self._poller.join)
+            for client in clients:
+                await client.purge()
+        for client in clients:
+            await client.end()
 
-    async def _acknowledged_all(self) -> None:
-        while self._unacknowledged:
-            self._idle.clear()
-            await self._idle.wait()
+    def _make(self) -> SendingClient:
+        return SendingClient(
+            self._properties,
+            name=self._name,
+            loop=self._loop,
+            on_reports=self._resolve,
+            on_refusal=self._refused,
+            on_fatal=self._fatal,
+        )
 
-    async def _enqueue_in_turn(self, topic: str, record: dict[str, Any]) -> None:
-        """Behind those that came before; each delivered batch lets the first in line try again."""
-        async with self._line:
-            while not self._enqueued(topic, record):
-                self._room.clear()
-                await self._room.wait()
-
-    def _enqueued(self, topic: str, record: dict[str, Any]) -> bool:
-        """Hand the record to librdkafka; False when its queue is full."""
+    def _enqueued(self, topic: str, record: dict[str, Any], acknowledged: asyncio.Future[SendResult]) -> bool:
+        """Hand the record to the client; False when it has to wait."""
         client = self._client
         if client is None or self._closing:
             raise ProducerClosed(
@@ -146,108 +142,52 @@ class KafkaProducer:
                 topic=topic,
                 key=record["key"],
             )
+        if topic in self._held or (self._former is not None and topic in self._former.out):
+            return False
         try:
-            client.produce(topic, **record)
+            client.produce(topic, record, acknowledged)
         except BufferError:
             return False
         except KafkaException as error:
-            reason = self._refusal or error.args[0]
-            raise send_failure(reason, topic, record["key"], self._last_error) from error
+            reason = client.refusal or error.args[0]
+            raise send_failure(reason, topic, record["key"], client.last_error) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise NotSerializable(
                 f"{record_name(topic, record['key'])}: the client takes no such record: {error}",
                 topic=topic,
                 key=record["key"],
             ) from error
-        self._unacknowledged += 1
         return True
 
-    # What follows runs on the poll thread.
+    # -- what a client reports
 
-    def _poll(self, client: Producer) -> None:
-        """Serve callbacks until told to stop; the last reference dies here, off the loop."""
-        while True:
-            stopping = self._stop_polling.is_set()
-            try:
-                client.poll(0 if stopping else _POLL_S)
-            except KafkaException as error:  # what is fatal is raised, with its own code
-                self._on_error(error.args[0])
-            if self._reports:
-                batch, self._reports = self._reports, []
-                if not self._post(self._resolve, batch):
-                    return
-            if stopping:
-                return
-            if self._refusal is not None:
-                client = self._anew(client)
-
-    def _make(self) -> Producer:
-        properties = {**self._properties, "error_cb": self._on_error}
-        return made(lambda: Producer(properties, logger=CLIENT_LOGGER), "producer")
-
-    def _anew(self, client: Producer) -> Producer:
-        """Another client, after a while; what the old one holds is refused, and it dies here."""
-        client.purge()
-        with suppress(KafkaException):  # the same again
-            client.poll(0)
-        batch, self._reports = self._reports, []
-        self._post(self._resolve, batch)
-        if self._stop_polling.wait(_ANEW_S):
-            return client
-        another, is_taken = self._make(), threading.Event()
-        self._post(self._take, (another, is_taken))
-        while not is_taken.wait(_POLL_S) and not self._stop_polling.is_set():
-            continue
-        return another
-
-    def _delivered(
-        self, acknowledged: asyncio.Future[SendResult], error: KafkaError | None, message: Any
-    ) -> None:
-        self._reports.append((acknowledged, error, message))
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._last_error = error.str()
-        if error.code() in UNAUTHORIZED and error.fatal():
-            if not self._has_told_refusal:
-                self._has_told_refusal = True
-                cure = "grant WRITE on the topics that are sent to (MSK also WriteDataIdempotently)"
-                _log.error("%s: %s; %s. It asks again every few seconds", self._name, error.str(), cure)
-            self._refusal = error
-        elif is_fatal(error):
-            self._post(self._fatal, error.str())
-
-    def _post(self, call: Callable[[Any], None], argument: Any) -> bool:
-        """Have the loop do it; False when the loop was closed under us, and nobody waits any more."""
-        try:
-            self._loop.call_soon_threadsafe(call, argument)
-        except RuntimeError:
-            return False
-        return True
-
-    # What follows runs on the loop.
-
-    def _resolve(self, batch: list[_Report]) -> None:
-        self._unacknowledged -= len(batch)
-        for acknowledged, error, message in batch:
+    def _resolve(self, client: SendingClient, batch: list[Report]) -> None:
+        for report in batch:
+            client.resolved(report)
+            acknowledged, topic, error, message = report
             if error is None:
                 self._has_told_refusal = False
                 if not acknowledged.done():
                     acknowledged.set_result(_result(message))
                 continue
-            failure = send_failure(self._refusal or error, message.topic(), message.key(), self._last_error)
+            failure = send_failure(client.refusal or error, topic, message.key(), client.last_error)
+            if isinstance(failure, SendTimedOut) and client is self._client:
+                self._held.add(topic)
+                self._replace(client)
             if acknowledged.done():
                 _log.error("%s: a send that nobody waits for failed: %s", self._name, failure)
             else:
                 acknowledged.set_exception(failure)
         self._room.set()
-        if not self._unacknowledged:
-            self._idle.set()
 
-    def _take(self, another: tuple[Producer, threading.Event]) -> None:
-        client, is_taken = another
-        if not self._closing:
-            self._client, self._refusal = client, None
-        is_taken.set()
+    def _refused(self, client: SendingClient) -> None:
+        if not self._has_told_refusal and client.refusal is not None:
+            self._has_told_refusal = True
+            cure = "grant WRITE on the topics that are sent to (MSK also WriteDataIdempotently)"
+            text = "%s: %s; %s. It asks again every few seconds"
+            _log.error(text, self._name, client.refusal.str(), cure)
+        if client is self._client:
+            self._replace(client)
 
     def _fatal(self, reason: str) -> None:
         report, self._on_fatal = self._on_fatal, None
@@ -257,6 +197,48 @@ class KafkaProducer:
                     f"{self._name}: the Kafka client cannot go on: {reason}; start a new process"
                 )
             )
+
+    # -- another client
+
+    def _replace(self, client: SendingClient) -> None:
+        """One at a time; what comes meanwhile is looked at afterwards."""
+        if self._replacing is None and not self._closing:
+            self._replacing = asyncio.create_task(self._another(client), name=f"{self._name}: another client")
+            self._replacing.add_done_callback(self._replaced)
+
+    async def _another(self, former: SendingClient) -> None:
+        if former.refusal is not None:
+            await former.purge()
+            await asyncio.sleep(_ANEW_S)
+        another = await self._made_at_last()
+        another.start()
+        self._client, self._former = another, former
+        if self._held:
+            _log.warning("%s: sends have timed out; another client takes over", self._name)
+            self._held.clear()
+        self._room.set()
+        await former.drained()
+        self._former = None
+        self._room.set()
+        await former.end()
+
+    def _replaced(self, replacing: asyncio.Task[None]) -> None:
+        self._replacing = None
+        if replacing.cancelled():
+            return
+        if error := replacing.exception():
+            self._fatal(f"no other client took over: {error!r}")
+        elif self._client is not None and (self._held or self._client.refusal is not None):
+            self._replace(self._client)
+
+    async def _made_at_last(self) -> SendingClient:
+        """The properties were good once; a file that they name may be away for a while."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._make)
+            except SettingsError as error:
+                _log.error("%s: no other client can be made: %s", self._name, error)
+                await asyncio.sleep(_ANEW_S)
 
 
 def _client_headers(topic: str, key: bytes | None, headers: Headers) -> list[tuple[str, bytes | None]]:
