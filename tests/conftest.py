@@ -136,12 +136,18 @@ def _own_postgres(*, durable: bool) -> EmbeddedPostgres:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print how many tests of each kind passed and how many did not, and the seed of their order."""
+    """Print how many tests of each kind passed and how many did not, and the seed of their order.
+
+    Before them what a test wants to be read also when it passes: `record_property("told", ...)`.
+    """
     counts: dict[str, Counter[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
             kind = report.nodeid.split("::")[0].split("/")[1:-1]
             counts.setdefault(kind[0] if kind else "other", Counter())[outcome] += 1
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "told":
+                    terminalreporter.write_line(f"tests: {value}")
     for kind, outcomes in sorted(counts.items()):
         told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         terminalreporter.write_line(f"tests: {kind} {told}")
