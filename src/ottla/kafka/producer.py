@@ -162,9 +162,8 @@ class KafkaProducer:
     # -- what a client reports
 
     def _resolve(self, client: SendingClient, batch: list[Report]) -> None:
-        for report in batch:
-            client.resolved(report)
-            acknowledged, topic, error, message = report
+        client.settled(batch)
+        for acknowledged, topic, error, message in batch:
             if error is None:
                 self._has_told_refusal = False
                 if not acknowledged.done():

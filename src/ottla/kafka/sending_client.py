@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -23,13 +24,8 @@ from ottla.records import SendResult
 _POLL_S = 0.1
 
 
-class Report(NamedTuple):
-    """What became of one send: `error` is None once every in-sync replica has the record."""
-
-    acknowledged: asyncio.Future[SendResult]
-    topic: str
-    error: KafkaError | None
-    message: Any
+Report = tuple["asyncio.Future[SendResult]", str, KafkaError | None, Any]
+"""What became of a send to a topic: no error once every in-sync replica has the record, and the message."""
 
 
 class SendingClient:
@@ -72,16 +68,16 @@ class SendingClient:
 
     def produce(self, topic: str, record: dict[str, Any], acknowledged: asyncio.Future[SendResult]) -> None:
         """Queue a record. Raises what the client raises: `BufferError` when its queue is full."""
-        self._client.produce(topic, **record, on_delivery=partial(self._delivered, acknowledged, topic))
+        record["on_delivery"] = partial(self._delivered, acknowledged, topic)
+        self._client.produce(topic, **record)
         self.out[topic] = self.out.get(topic, 0) + 1
 
-    def resolved(self, report: Report) -> None:
-        """It is out no more."""
-        left = self.out[report.topic] - 1
-        if left:
-            self.out[report.topic] = left
-            return
-        del self.out[report.topic]
+    def settled(self, reports: list[Report]) -> None:
+        """These are out no more."""
+        for topic, count in Counter(topic for _, topic, _, _ in reports).items():
+            self.out[topic] -= count
+            if not self.out[topic]:
+                del self.out[topic]
         if not self.out:
             self._is_idle.set()
 
@@ -121,7 +117,7 @@ class SendingClient:
     def _delivered(
         self, acknowledged: asyncio.Future[SendResult], topic: str, error: KafkaError | None, message: Any
     ) -> None:
-        self._reports.append(Report(acknowledged, topic, error, message))
+        self._reports.append((acknowledged, topic, error, message))
 
     def _on_error(self, error: KafkaError) -> None:
         self.last_error = error.str()
