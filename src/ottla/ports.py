@@ -16,7 +16,7 @@ from ottla.core.figures import SourceFigures
 from ottla.core.frames import SchemaRef
 from ottla.core.liveness import Pulse
 from ottla.core.offsets import CommitPolicy, Committable
-from ottla.core.outbox import StoredRecord, Wanted
+from ottla.core.outbox import Census, StoredRecord, Wanted
 from ottla.core.pacing import BufferLimits
 from ottla.core.schemas import SubjectState, WantedSchema
 from ottla.core.start_offsets import Offsets
@@ -100,12 +100,24 @@ class OutboxStatus(NamedTuple):
 
 
 class OutboxSession(Protocol):
-    """The outbox for the one relay that leads. Raises `Unavailable` once it leads no more."""
+    """The outbox for one relay. Raises `Unavailable` once the relay has lost its shards, all at once."""
+
+    async def census(self) -> Census:
+        """How many relays there are, and which shards they hold."""
+        ...
+
+    async def lock(self, shards: Sequence[int]) -> Sequence[int]:
+        """Hold those of `shards` that no other relay does, and return them; we hold none of them yet."""
+        ...
+
+    async def unlock(self, shards: Sequence[int]) -> None:
+        """Let others hold these shards."""
+        ...
 
     async def read(self, wanted: Wanted) -> Sequence[StoredRecord]:
         """The rows that are wanted `again` and are still there, then the lowest committed others.
 
-        Both by ascending id. Also tells whether we still lead.
+        Both by ascending id, of the wanted shards. Only shards that are held may be wanted.
         """
         ...
 
@@ -115,15 +127,15 @@ class OutboxSession(Protocol):
 
 
 class Outbox(Protocol):
-    """Records that transactions have stored and a relay sends."""
+    """Records that transactions have stored and relays send."""
 
-    def leading(self, answered: Callable[[], None] = ...) -> AbstractAsyncContextManager[OutboxSession]:
-        """Wait until no other relay of this database leads, and lead until the block ends.
+    def relaying(self, answered: Callable[[], None] = ...) -> AbstractAsyncContextManager[OutboxSession]:
+        """Be one of the relays of this database until the block ends, at first without a shard.
 
-        `answered` is called whenever the database has told who leads. Raises `Unavailable`.
+        `answered` is called whenever the database has answered. Raises `Unavailable`.
 
-        A leader whose process dies or stands still is followed within seconds. One that
-        stood still finds out at its next question.
+        The shards of one whose process dies or stands still are free within seconds. One
+        that stood still finds out at its next question.
         """
         ...
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from ottla.core.outbox import StoredRecord, Wanted
+from ottla.core.outbox import SHARDS, Census, StoredRecord, Wanted, stripe_of
 from ottla.ports import Outbox, OutboxSession
 from ottla.records import EncodedRecord, Headers
+from tests.support.apps import until
 
 ALL = Wanted(
     records=1_000,
@@ -21,6 +21,7 @@ ALL = Wanted(
     stopped_keys=[],
     stopped_topics=[],
     again=[],
+    shards=[*range(SHARDS)],
 )
 EVERY_BYTE = bytes(range(256))
 NO_HEADERS = Headers()
@@ -65,11 +66,29 @@ async def read(session: OutboxSession, wanted: Wanted = ALL) -> list[StoredRecor
     return list(await session.read(wanted))
 
 
+def keys_of(shards: set[int], count: int) -> list[bytes]:
+    """So many keys of orders that lie in `shards`."""
+    every = (b"key-%d" % number for number in range(10_000))
+    return [key for key in every if stripe_of("orders", key) % SHARDS in shards][:count]
+
+
+async def until_free(session: OutboxSession) -> None:
+    """Wait until `session` holds all shards: that one has ended is seen a moment later."""
+    held: set[int] = set()
+
+    async def holds_all() -> bool:
+        held.update(await session.lock([shard for shard in ALL.shards if shard not in held]))
+        return len(held) == SHARDS
+
+    await until(holds_all, what="all shards are free", within_s=3)
+
+
 class OutboxContract:
     @pytest.fixture
     async def session(self, outbox: Outbox) -> AsyncIterator[OutboxSession]:
-        """The outbox for the one that leads during the test."""
-        async with outbox.leading() as session:
+        """The outbox for the one that leads all of it during the test."""
+        async with outbox.relaying() as session:
+            assert await session.lock(ALL.shards) == ALL.shards
             yield session
 
     @pytest.mark.parametrize(
@@ -348,43 +367,86 @@ class OutboxContract:
         (second,) = await read(session)
         assert second.id > first.id
 
-    async def test_one_leads_at_a_time_and_the_next_once_the_first_has_ended(
-        self, outbox: Outbox, writer: Writer
+    @pytest.mark.parametrize("shards", [{0}, {15}, {1, 4, 7}, set(range(8)), set(range(1, 16)), set[int]()])
+    async def test_of_the_shards_that_are_wanted_the_lowest_rows_are_read(
+        self, session: OutboxSession, writer: Writer, shards: set[int]
     ) -> None:
+        await writer.store(*(record(b"%d" % n, key=b"k%d" % n) for n in range(100)))
+        every = await read(session)
+
+        some = await read(session, ALL._replace(shards=sorted(shards), records=5))
+        rest = await read(
+            session, ALL._replace(shards=sorted(shards), again=[every[0].id], but=[each.id for each in some])
+        )
+
+        expected = [each for each in every if each.shard in shards]
+        assert some == expected[:5]
+        assert rest == [every[0], *expected[5:]]
+
+    async def test_stopped_keys_and_room_hold_for_some_shards_as_for_all(
+        self, session: OutboxSession, writer: Writer
+    ) -> None:
+        a, b, c = keys_of({3, 9}, 3)
+        (elsewhere,) = keys_of({4}, 1)
+        await writer.store(*(record(b"x" * 90, key=key) for key in (elsewhere, a, b, c, a, b, c)))
+
+        stored = await read(
+            session, ALL._replace(shards=[3, 9], stopped_keys=[("orders", a)], bytes=200, takes_any=False)
+        )
+
+        assert [each.key for each in stored] == [b, c]
+
+    async def test_a_shard_has_one_leader_and_the_next_once_it_is_unlocked(self, outbox: Outbox) -> None:
+        async with outbox.relaying() as first, outbox.relaying() as second:
+            mine = await first.lock([1, 2, 3])
+            theirs = await second.lock([2, 3, 4])
+            await first.unlock([1, 3])
+            after = await second.lock([1, 2, 3])
+
+        assert (mine, theirs, after) == ([1, 2, 3], [4], [1, 3])
+
+    async def test_who_relays_and_which_shards_are_held_is_told(self, outbox: Outbox) -> None:
+        async with outbox.relaying() as first:
+            alone = await first.census()
+            async with outbox.relaying() as second:
+                await first.lock([0, 15])
+                await second.lock([7])
+                together = [await first.census(), await second.census()]
+                await first.unlock([15])
+                after = await second.census()
+
+        assert alone == Census(1, frozenset())
+        assert together == [Census(2, frozenset({0, 7, 15}))] * 2
+        assert after == Census(2, frozenset({0, 7}))
+
+    async def test_locking_nothing_is_harmless(self, session: OutboxSession) -> None:
+        await session.unlock([])
+
+        assert await session.lock([]) == []
+
+    async def test_the_shards_of_one_that_ends_are_free(self, outbox: Outbox, writer: Writer) -> None:
         await writer.store(record(b"1"), record(b"2"))
-        second_leads = asyncio.Event()
+        async with outbox.relaying() as second:
+            async with outbox.relaying() as first:
+                await first.lock(ALL.shards)
+                stored = await read(first)
+                await first.delete([stored[0].id])
 
-        async def lead_second() -> list[StoredRecord]:
-            async with outbox.leading() as session:
-                second_leads.set()
-                return await read(session)
+            await until_free(second)
 
-        async with outbox.leading() as session:
-            second = asyncio.create_task(lead_second())
-            # Nothing tells that somebody waits in vain: the time bounds how late a wrong lead is noticed.
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(second_leads.wait(), 0.5)
-            stored = await read(session)
-            await session.delete([stored[0].id])
+            assert values(await read(second)) == [b"2"]
 
-        assert values(await second) == [b"2"]
-
-    async def test_a_leader_that_fails_is_followed(self, outbox: Outbox) -> None:
-        with pytest.raises(ZeroDivisionError):
-            async with outbox.leading():
+    async def test_the_shards_of_one_that_fails_are_free(self, outbox: Outbox) -> None:
+        async def fail() -> None:
+            async with outbox.relaying() as first:
+                await first.lock(ALL.shards)
                 raise ZeroDivisionError
 
-        async with outbox.leading() as session:
-            assert await read(session) == []
+        with pytest.raises(ZeroDivisionError):
+            await fail()
 
-    async def test_one_that_waits_can_be_cancelled_and_bars_nobody(self, outbox: Outbox) -> None:
-        async with outbox.leading():
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.2), outbox.leading():
-                    pytest.fail("two lead")
-
-        async with outbox.leading() as session:
-            assert await read(session) == []
+        async with outbox.relaying() as second:
+            await until_free(second)
 
     async def test_the_status_of_an_empty_outbox_is_zero(self, outbox: Outbox) -> None:
         assert await outbox.status() == (0, 0.0)

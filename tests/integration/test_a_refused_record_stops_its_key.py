@@ -55,7 +55,7 @@ async def test_its_key_waits_others_pass_and_it_goes_on_once_it_is_taken(
     assert topic.name in caplog.text
     assert samples(metrics.body) == {
         ("ottla_ready", ()): 1,
-        ("ottla_outbox_leading", ()): 1,
+        ("ottla_outbox_leading", ()): 16,
         ("ottla_outbox_stopped_keys", ()): 1,
     }
     assert waiting.backlog == 3

@@ -1,4 +1,4 @@
-"""One relay leads. A leader that dies or stands still is followed, and does nothing more when it wakes up."""
+"""A shard has one leader. One that dies or stands still is followed, and does nothing when it wakes up."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from typing import Self
 import psycopg
 import pytest
 
-from ottla.core.outbox import Wanted
+from ottla.core.outbox import SHARDS, Wanted
 from ottla.errors import SettingsError, Unavailable
 from ottla.postgres.database import Database, DatabaseSettings
 from ottla.postgres.migrations import upgrade
-from ottla.postgres.outbox import PostgresOutbox
+from ottla.postgres.outbox import PostgresOutbox, PostgresOutboxSession
 from ottla.postgres.transactions import PostgresTransactions
 from ottla.records import EncodedRecord, Headers
 from tests.support.apps import until
 
 ALL = Wanted(
-    records=100, bytes=1_000_000, takes_any=True, but=[], stopped_keys=[], stopped_topics=[], again=[]
+    records=100,
+    bytes=1_000_000,
+    takes_any=True,
+    but=[],
+    stopped_keys=[],
+    stopped_topics=[],
+    again=[],
+    shards=[*range(SHARDS)],
 )
 RELAYS = DatabaseSettings(connections=2, relay=True)
 RELAYS_OR_ENDS = DatabaseSettings(connections=2, relay=True, relay_idle_s=1)
@@ -35,6 +42,17 @@ async def outbox_of(url: str, settings: DatabaseSettings = RELAYS) -> AsyncItera
         yield PostgresOutbox(database)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def leading(outbox: PostgresOutbox) -> AsyncIterator[PostgresOutboxSession]:
+    """All shards, as soon as nobody else holds one, until the block ends."""
+    async with outbox.relaying() as session:
+        held: set[int] = set()
+        while len(held) < SHARDS:
+            held.update(await session.lock([shard for shard in ALL.shards if shard not in held]))
+            await asyncio.sleep(0.1)
+        yield session
 
 
 class Follower:
@@ -54,7 +72,7 @@ class Follower:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _lead(self) -> None:
-        async with self._outbox.leading() as session:
+        async with leading(self._outbox) as session:
             self.values = [record.value for record in await session.read(ALL)]
             self.leads.set()
             await asyncio.Event().wait()
@@ -67,20 +85,21 @@ class Follower:
 
 
 def asking(sql: psycopg.Connection) -> int:
-    """How many sessions of this database have asked for the lead last of all."""
+    """How many sessions of this database have asked for shards last of all."""
     row = sql.execute(
         "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND query LIKE 'SELECT pg_try_advisory_lock%'"
+        "WHERE datname = current_database() AND query LIKE 'SELECT shard FROM %'"
     ).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def end_the_leader(sql: psycopg.Connection) -> None:
-    """End the backend that holds the lock, and return only when it is gone."""
+    """End the backend that holds the shards, and return only when it is gone."""
     ended = sql.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "SELECT pg_terminate_backend(pid, 5000) FROM (SELECT DISTINCT pid FROM pg_locks "
+        "WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS leader"
     ).fetchall()
     assert ended == [(True,)]
 
@@ -99,7 +118,7 @@ async def test_a_leader_whose_backend_ends_is_followed_and_finds_out(
 ) -> None:
     async with outbox_of(migrated) as first, outbox_of(migrated) as second:
         await store(first, migrated, b"1", b"2")
-        async with first.leading() as session:
+        async with leading(first) as session:
             stored = await session.read(ALL)
             async with Follower(second) as follower:
                 await until(lambda: asking(sql) == 1, what="the second asks for the lead")
@@ -118,7 +137,7 @@ async def test_a_leader_whose_backend_ends_is_followed_and_finds_out(
 
 async def test_a_leader_that_ends_is_followed(migrated: str, sql: psycopg.Connection) -> None:
     async with outbox_of(migrated) as first, outbox_of(migrated) as second, AsyncExitStack() as lead:
-        await lead.enter_async_context(first.leading())
+        await lead.enter_async_context(leading(first))
         async with Follower(second) as follower:
             await until(lambda: asking(sql) == 2, what="both have asked for the lead")
             assert not follower.has_led()
@@ -133,7 +152,7 @@ async def test_a_leader_whose_connections_are_closed_is_followed_and_finds_out(m
     await first.open()
     async with (
         outbox_of(migrated) as second,
-        PostgresOutbox(first).leading() as session,
+        leading(PostgresOutbox(first)) as session,
         Follower(second) as follower,
     ):
         await first.close()
@@ -146,7 +165,7 @@ async def test_a_leader_whose_connections_are_closed_is_followed_and_finds_out(m
 async def test_a_leader_that_stands_still_is_followed_and_finds_out(migrated: str) -> None:
     async with outbox_of(migrated, RELAYS_OR_ENDS) as first, outbox_of(migrated) as second:
         await store(first, migrated, b"1")
-        async with first.leading() as session:
+        async with leading(first) as session:
             stored = await session.read(ALL)
             async with Follower(second) as follower:
                 # The first asks nothing while this waits: it stands still for longer than `relay_idle_s`.
@@ -164,7 +183,7 @@ async def test_a_leader_that_asks_keeps_the_lead(migrated: str) -> None:
     async with (
         outbox_of(migrated, RELAYS_OR_ENDS) as first,
         outbox_of(migrated) as second,
-        first.leading() as session,
+        leading(first) as session,
         Follower(second) as follower,
     ):
         for _ in range(5):
@@ -181,7 +200,7 @@ async def test_one_that_waits_for_the_lead_is_not_taken_for_one_that_stands_stil
         outbox_of(migrated, RELAYS_OR_ENDS) as second,
         AsyncExitStack() as lead,
     ):
-        await lead.enter_async_context(first.leading())
+        await lead.enter_async_context(leading(first))
         async with Follower(second) as follower:
             # The second lies idle between its questions, and must not lose its session for it.
             await asyncio.sleep(2.5)
@@ -192,15 +211,31 @@ async def test_one_that_waits_for_the_lead_is_not_taken_for_one_that_stands_stil
             await until(follower.has_led, what="the second leads", within_s=3)
 
 
+async def test_one_that_leads_a_whole_outbox_as_before_shards_and_others_bar_each_other(
+    migrated: str, sql: psycopg.Connection
+) -> None:
+    ask = "SELECT pg_try_advisory_lock(%s::int, -1)"
+    async with outbox_of(migrated) as first, outbox_of(migrated) as second:
+        (lock_class,) = {each._lock_class for each in (first, second)}
+        async with first.relaying():
+            beside = sql.execute(ask, [lock_class]).fetchone()
+        await until(lambda: sql.execute(ask, [lock_class]).fetchone() == (True,), what="the old one leads")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1), second.relaying():
+                pytest.fail("one beside it relays")
+
+    assert beside == (False,)
+
+
 async def test_outboxes_of_two_schemas_do_not_meet(migrated: str) -> None:
     upgrade(migrated, "messaging")
     elsewhere = DatabaseSettings(schema="messaging", connections=2, relay=True)
     async with (
         outbox_of(migrated) as first,
         outbox_of(migrated, elsewhere) as second,
-        first.leading() as session,
+        leading(first) as session,
         asyncio.timeout(5),
-        second.leading() as other,
+        leading(second) as other,
     ):
         # The same key is stored while a transaction of the other schema holds its stripe.
         async with first._database.connection() as connection, connection.begin():

@@ -19,9 +19,10 @@ from ottla.errors import (
     Unavailable,
 )
 from ottla.ports import Claim, InboxKey
-from ottla.postgres.database import SCHEMA_VERSION, Database, DatabaseSettings
+from ottla.postgres.database import SCHEMA_VERSION, Database, DatabaseSettings, driver_of
 from ottla.postgres.inbox import PostgresInbox
 from ottla.postgres.migrations import upgrade
+from ottla.postgres.outbox import PostgresOutbox
 
 KEY = InboxKey("billing", "order-1", b"d" * 32)
 
@@ -174,6 +175,35 @@ def test_pruning_reads_an_index_and_not_the_table(migrated: str, sql: psycopg.Co
     ).fetchall()
 
     assert "inbox_ended_of_listener" in str(plan)
+
+
+async def test_a_relay_of_some_shards_passes_no_rows_of_the_others(
+    migrated: str, sql: psycopg.Connection
+) -> None:
+    """Whatever statistics say: here, that all shards have as many rows."""
+    sql.execute(
+        "INSERT INTO ottla.outbox (stripe, topic, key, headers) "
+        "SELECT n % 1024, 'orders', n::text::bytea, '[]' FROM generate_series(1, 20000) AS n"
+    )
+    sql.execute("ANALYZE ottla.outbox")
+    sql.execute("DELETE FROM ottla.outbox WHERE stripe % 16 IN (5, 6)")
+    wanted = {"records": 1000, "bytes": 1_000_000, "takes_any": True}
+    nothing: dict[str, list[int]] = {"but": [], "topics": [], "key_topics": [], "keys": []}
+    database = Database(migrated, DatabaseSettings(connections=2, relay=True))
+    await database.open()
+
+    async with database.relay_connection() as connection:
+        driver = driver_of(connection.sync_connection)
+        assert isinstance(driver, psycopg.AsyncConnection)
+        cursor = await driver.execute(
+            "EXPLAIN (ANALYZE) " + PostgresOutbox(database)._sql.read([3, 5, 6]), wanted | nothing
+        )
+        plan = str(await cursor.fetchall())
+    await database.close()
+
+    assert plan.count("outbox_of_shard") == 3
+    assert "outbox_pkey" not in plan
+    assert "Rows Removed" not in plan
 
 
 def test_the_commands_upgrade_and_tell_the_state(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,9 +60,9 @@ def _stopped_keys(figures: ServiceFigures) -> Iterator[Sample]:
         yield (), figures.outbox.stopped_keys
 
 
-def _is_leading(figures: ServiceFigures) -> Iterator[Sample]:
+def _shards(figures: ServiceFigures) -> Iterator[Sample]:
     if figures.outbox is not None:
-        yield (), figures.outbox.is_leading
+        yield (), figures.outbox.shards
 
 
 GAUGE, COUNTER, HISTOGRAM = "gauge", "counter", "histogram"
@@ -155,14 +155,14 @@ METRICS = (
         "ottla_outbox_leading",
         GAUGE,
         (),
-        "1 in the process that relays the outbox, 0 in those that would follow it",
-        _is_leading,
+        "how many of the 16 shards of the outbox this process relays; all processes together, all of them",
+        _shards,
     ),
     Metric(
         "ottla_outbox_stopped_keys",
         GAUGE,
         (),
-        "keys that wait behind a record of the outbox that was refused; the leading process knows",
+        "keys that wait behind a record of the outbox that was refused; whoever leads their shards knows",
         _stopped_keys,
     ),
 )

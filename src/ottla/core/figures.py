@@ -90,7 +90,8 @@ class ListenerFigures(NamedTuple):
 class OutboxFigures(NamedTuple):
     """What this process relays."""
 
-    is_leading: bool
+    shards: int
+    """How many of the outbox's 16 it leads."""
     stopped_keys: int
 
 

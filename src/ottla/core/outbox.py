@@ -13,13 +13,17 @@ Rules of this file:
 - Writers lock the stripes of their keys before they insert, in ascending order, and hold
   them until their commit: so a key's ids ascend in the order of its commits, and whoever
   sees one sees all below it.
+- A key lies in one shard, and a shard is led by one relay at a time. What was read of a
+  shard that is given up is forgotten, but for what is out: until that is written and
+  deleted, or refused, the shard is not let go. Where its keys stopped the next leader finds.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +33,13 @@ from ottla.records import Headers
 
 STRIPES = 1024
 """Belongs to the schema: all writers of one outbox must agree on it."""
+SHARDS = 16
+"""What several relays share an outbox by. Belongs to the schema too: an index has it.
+
+A power of two below `STRIPES`: so it divides them, and a stripe lies in one shard, all
+shards having as many. More than a service has processes as a rule, and few enough that a
+relay that leads half of them reads that many ranges of the index at a time.
+"""
 
 Lane = tuple[str, bytes]
 """A topic and a key."""
@@ -51,6 +62,11 @@ class StoredRecord(NamedTuple):
         return None if self.key is None else (self.topic, self.key)
 
     @property
+    def shard(self) -> int:
+        """Whoever leads it sends the record."""
+        return stripe_of(self.topic, self.key) % SHARDS
+
+    @property
     def size(self) -> int:
         """Bytes of key and value."""
         return len(self.key or b"") + len(self.value or b"")
@@ -64,6 +80,34 @@ def stripe_of(topic: str, key: bytes | None) -> int:
 def stripes_to_lock(lanes: Iterable[Lane | None]) -> list[int]:
     """The stripes that a transaction locks for these records, ascending: in any order two could deadlock."""
     return sorted({stripe_of(*lane) for lane in lanes if lane is not None})
+
+
+class Census(NamedTuple):
+    """How many relays there are, and the shards that any of them holds; the one that asks is among them."""
+
+    relays: int
+    held: frozenset[int]
+
+
+class Move(NamedTuple):
+    """The shards that a relay should begin to lead, and those that it should give up."""
+
+    take: list[int]
+    leave: list[int]
+
+
+def next_move(leads: Collection[int], others: AbstractSet[int], relays: int, first: int) -> Move:
+    """What brings a relay that `leads` some shards to its share, where `others` are held by others.
+
+    The share is rounded up, so all of them have room for all shards: once none has too
+    many, none is left over. Each begins at a `first` of its own, and gives up what is
+    farthest from it, so that those who look at once seldom want the same.
+    """
+    share = -(-SHARDS // max(1, relays))
+    order = [(first + step) % SHARDS for step in range(SHARDS)]
+    led = [shard for shard in order if shard in leads]
+    free = [shard for shard in order if shard not in leads and shard not in others]
+    return Move(take=free[: max(0, share - len(led))], leave=led[share:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +129,7 @@ class RelayLimits:
 
 
 class Wanted(NamedTuple):
-    """What to read next: rows `again`, and the lowest ids that are not excluded.
+    """What to read next: rows `again`, and the lowest ids of `shards` that are not excluded.
 
     `bytes` bounds the others together; where `takes_any` one that is larger comes alone.
     Excluded are the rows `but`, and those of a stopped key or topic.
@@ -98,6 +142,7 @@ class Wanted(NamedTuple):
     stopped_keys: list[Lane]
     stopped_topics: list[str]
     again: list[int]
+    shards: list[int]
 
 
 @dataclass(slots=True)
@@ -107,6 +152,7 @@ class _Stop:
     id: int
     topic: str
     lane: Lane | None
+    shard: int
     failures: int = 0
     due_at: float = 0.0
     is_out: bool = False  # asked for, or being sent
@@ -115,8 +161,8 @@ class _Stop:
 class Backlog:
     """The records that one relay holds: hands out what may be sent, tells what can be deleted.
 
-    `now` is in seconds of a clock that never goes back; `chance` in [0, 1) shortens a
-    wait by up to a fifth.
+    It leads no shard until `lead`. `now` is in seconds of a clock that never goes back;
+    `chance` in [0, 1) shortens a wait by up to a fifth.
     """
 
     def __init__(self, limits: RelayLimits) -> None:
@@ -127,7 +173,37 @@ class Backlog:
         self._retries: deque[StoredRecord] = deque()
         self._sent: list[int] = []
         self._stops: dict[int, _Stop] = {}
-        self._wanted = Wanted(0, 0, takes_any=False, but=[], stopped_keys=[], stopped_topics=[], again=[])
+        self._shards: set[int] = set()
+        self._wanted = Wanted(
+            0, 0, takes_any=False, but=[], stopped_keys=[], stopped_topics=[], again=[], shards=[]
+        )
+
+    @property
+    def shards(self) -> AbstractSet[int]:
+        """The shards that are read."""
+        return self._shards
+
+    def lead(self, shards: Iterable[int]) -> None:
+        """Read these shards too. One that was given up, and is `unfinished`, goes on where it stood."""
+        self._shards.update(shards)
+
+    def leave(self, shards: Iterable[int]) -> None:
+        """Read these shards no more, and forget what is not out of them. Not between `wanted` and `read`."""
+        left = set(shards)
+        self._shards -= left
+        if not left:
+            return
+        queued = self._lanes.drop(lambda record: record.shard in left, lambda record: record.lane)
+        queued += [record for record in self._retries if record.shard in left]
+        self._retries = deque(record for record in self._retries if record.shard not in left)
+        self._forget([record.id for record in queued])
+        self._stops = {
+            each: stop for each, stop in self._stops.items() if each in self._held or stop.shard not in left
+        }
+
+    def unfinished(self) -> set[int]:
+        """The shards of what is held: out, or written and not deleted, or to be sent."""
+        return {record.shard for record in self._held.values()}
 
     def wanted(self, now: float) -> Wanted:
         """What there is room for. A record larger than all the room is read when it is alone."""
@@ -144,6 +220,7 @@ class Backlog:
             stopped_keys=[stop.lane for stop in self._stops.values() if stop.lane is not None],
             stopped_topics=[t for t, count in counts.items() if count >= self._limits.stopped_per_topic],
             again=again,
+            shards=sorted(self._shards),
         )
         return self._wanted
 
@@ -191,7 +268,7 @@ class Backlog:
         """`record` could not be sent: its key stops. It and what waits behind it are read again later."""
         stop = self._stops.get(record.id)
         if stop is None:
-            stop = self._stops[record.id] = _Stop(record.id, record.topic, record.lane)
+            stop = self._stops[record.id] = _Stop(record.id, record.topic, record.lane, record.shard)
             if record.lane is not None:
                 behind = self._lanes.drop(lambda other: other.lane == record.lane, lambda other: other.lane)
                 self._forget([other.id for other in behind])
@@ -203,6 +280,8 @@ class Backlog:
         )
         stop.due_at = now + wait_s * (1 - chance / 5)
         self._forget([record.id])
+        if record.shard not in self._shards:  # it was out when its shard was given up
+            del self._stops[record.id]
 
     def acknowledged(self, record: StoredRecord) -> None:
         """`record` is written: its row can go, and the next of its key may be sent.

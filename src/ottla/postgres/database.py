@@ -21,13 +21,22 @@ from sqlalchemy.pool import NullPool
 from ottla.errors import DatabaseNotMigrated, DatabaseUnavailable, SettingsError, WiringError
 from ottla.postgres.failures import of_our_own
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version of the tables that this code needs; later versions only add to them."""
 
 VERSION_TABLE = "schema_version"
 
 _SHORTEST_RELAY_IDLE_S = 1.0
-"""Twice as long as one that waits for the lead is silent."""
+"""Twice as long as a relay without a shard is silent."""
+
+_IN_THE_ORDER_OF_AN_INDEX = (
+    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c random_page_cost=0.1"
+)
+"""How a relay reads, whatever statistics say: those of a table that fills and empties all the time are wrong.
+
+With 100,000 rows waiting PostgreSQL took 20 ms a shard that was empty, and 40 ms a read of
+eight shards; so it takes 0.2 and 5 ms.
+"""
 
 FAILURE = "ottla_failure"
 """Where a connection's `info` keeps the last error that a statement on it met."""
@@ -56,7 +65,7 @@ class DatabaseSettings:
     idle_in_transaction_s: float = 60
     unanswered_s: float = 15
     relay_idle_s: float = 10
-    """How long the leading relay may stand still before PostgreSQL ends its session, and its lead."""
+    """How long a relay may stand still before PostgreSQL ends its session, and its lead."""
 
     @property
     def shared(self) -> int:
@@ -70,7 +79,7 @@ class DatabaseSettings:
         if self.relay_idle_s < _SHORTEST_RELAY_IDLE_S:
             problems.append(
                 f"relay_idle_s={self.relay_idle_s:g} must be at least {_SHORTEST_RELAY_IDLE_S:g}: "
-                "who waits for the lead would be taken for one that stands still"
+                "a relay without a shard would be taken for one that stands still"
             )
         if self.threads < 0 or self.shared < 1:
             relay = " and one for the outbox" if self.relay else ""
@@ -159,7 +168,8 @@ class Database:
         if self._engine is None:
             raise DatabaseUnavailable("the connections to PostgreSQL are closed")
         idle_ms = f"{self.settings.relay_idle_s * 1000:.0f}"
-        options = _engine_options(self.settings, f"-c idle_session_timeout={idle_ms}")
+        more = f"-c idle_session_timeout={idle_ms} {_IN_THE_ORDER_OF_AN_INDEX}"
+        options = _engine_options(self.settings, more)
         engine = create_async_engine(
             self._url, poolclass=NullPool, **{**options, "isolation_level": "AUTOCOMMIT"}
         )

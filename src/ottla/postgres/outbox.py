@@ -5,8 +5,8 @@ their stripes. Inserted earlier, or without the locks, rows of one key become vi
 another order than their ids (1,510 and 10 of 7,600 in a measurement with 8 writers and
 20 keys), and a relay would send them in the order in which it happens to see them.
 
-The relay reads and deletes on the connection whose session holds the relay's lock, so
-whoever has lost the lock can neither read nor delete.
+A relay reads and deletes on the connection whose session holds the locks of its shards,
+so whoever has lost them can neither read nor delete.
 """
 
 # ruff: noqa: S608  the one name put into SQL is the schema's, which `DatabaseSettings` has checked
@@ -24,15 +24,26 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_
 
-from ottla.core.outbox import StoredRecord, Wanted, stripe_of, stripes_to_lock
+from ottla.core.outbox import SHARDS, STRIPES, Census, StoredRecord, Wanted, stripe_of, stripes_to_lock
 from ottla.ports import OutboxStatus
 from ottla.postgres.database import Database, driver_of, our_own
 from ottla.records import EncodedRecord, Headers
 
 _TRY_AGAIN_S = 0.5
-"""How often one that waits asks for the lock: a take-over takes that long."""
-_RELAY_LOCK = -1
-"""Beside the stripes, which are locked under the same class."""
+_PRESENCE_LOCK = -1
+"""Shared by all relays, so that they can be counted. Beside the stripes, which have the same class of locks.
+
+One that leads a whole outbox, as relays did before there were shards, holds it alone:
+while services are upgraded, or taken back, the two kinds wait for each other.
+"""
+_FIRST_SHARD_LOCK = STRIPES
+"""Behind the stripes."""
+_CENSUS = """
+SELECT objid::bigint, count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND classid = %s::bigint::oid AND objsubid = 2
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+GROUP BY objid
+"""
 _MOST_COUNTED = 100_000
 
 
@@ -69,23 +80,23 @@ class PostgresOutbox:
                     driver.execute(self._sql.insert, _columns(records))
 
     @asynccontextmanager
-    async def leading(
+    async def relaying(
         self, answered: Callable[[], None] = lambda: None
     ) -> AsyncIterator[PostgresOutboxSession]:
-        """As `ports.Outbox.leading`."""
+        """As `ports.Outbox.relaying`."""
         async with self._database.relay_connection() as connection:
             driver = driver_of(connection.sync_connection)
             assert isinstance(driver, psycopg.AsyncConnection)  # noqa: S101  (of an asynchronous engine)
-            while not await self._has_lock(driver):
+            while not await self._is_present(driver):
                 answered()
                 await asyncio.sleep(_TRY_AGAIN_S)
             answered()
-            yield PostgresOutboxSession(driver, self._sql)
+            yield PostgresOutboxSession(driver, self._sql, self._lock_class)
 
-    async def _has_lock(self, driver: psycopg.AsyncConnection[Any]) -> bool:
-        with our_own("asking for the lock of the outbox"):
+    async def _is_present(self, driver: psycopg.AsyncConnection[Any]) -> bool:
+        with our_own("asking for a lock of the outbox"):
             cursor = await driver.execute(
-                "SELECT pg_try_advisory_lock(%s::int, %s::int)", [self._lock_class, _RELAY_LOCK]
+                "SELECT pg_try_advisory_lock_shared(%s::int, %s::int)", [self._lock_class, _PRESENCE_LOCK]
             )
             row = await cursor.fetchone()
         return row is not None and bool(row[0])
@@ -116,15 +127,48 @@ class TopicBacklog(NamedTuple):
 
 
 class PostgresOutboxSession:
-    """`ports.OutboxSession`: reads and deletes while its session holds the lock."""
+    """`ports.OutboxSession`: reads and deletes while its session holds the locks."""
 
-    def __init__(self, driver: psycopg.AsyncConnection[Any], sql: _Statements) -> None:
+    def __init__(self, driver: psycopg.AsyncConnection[Any], sql: _Statements, lock_class: int) -> None:
         self._driver = driver
         self._sql = sql
+        self._lock_class = lock_class
+
+    async def census(self) -> Census:
+        """As `ports.OutboxSession.census`."""
+        # pg_locks has the two numbers of an advisory lock unsigned.
+        counts: dict[int, int] = dict(
+            await self._ask("counting the relays of the outbox", _CENSUS, [self._lock_class % 2**32])
+        )
+        relays = counts.pop(_PRESENCE_LOCK % 2**32, 0)
+        shards = range(SHARDS)
+        return Census(relays, frozenset(s for s in shards if s + _FIRST_SHARD_LOCK in counts))
+
+    async def lock(self, shards: Sequence[int]) -> list[int]:
+        """As `ports.OutboxSession.lock`."""
+        return await self._locks("pg_try_advisory_lock", shards)
+
+    async def unlock(self, shards: Sequence[int]) -> None:
+        """As `ports.OutboxSession.unlock`."""
+        await self._locks("pg_advisory_unlock", shards)
+
+    async def _locks(self, function: str, shards: Sequence[int]) -> list[int]:
+        if not shards:
+            return []
+        statement = f"SELECT shard FROM unnest(%s::int[]) AS shard WHERE {function}(%s::int, shard + %s::int)"
+        parameters = [list(shards), self._lock_class, _FIRST_SHARD_LOCK]
+        return [shard for (shard,) in await self._ask("locking the outbox", statement, parameters)]
+
+    async def _ask(self, doing: str, statement: str, parameters: list[Any]) -> list[Any]:
+        with our_own(doing):
+            cursor = await self._driver.execute(statement, parameters)
+            return await cursor.fetchall()
 
     async def read(self, wanted: Wanted) -> list[StoredRecord]:
         """As `ports.OutboxSession.read`."""
         again = await self._rows(self._sql.again, {"ids": wanted.again}) if wanted.again else []
+        if not wanted.shards:
+            return again
         parameters = {
             "records": wanted.records,
             "bytes": wanted.bytes,
@@ -134,7 +178,7 @@ class PostgresOutboxSession:
             "key_topics": [topic for topic, _ in wanted.stopped_keys],
             "keys": [key for _, key in wanted.stopped_keys],
         }
-        return again + await self._rows(self._sql.read, parameters)
+        return again + await self._rows(self._sql.read(wanted.shards), parameters)
 
     async def _rows(self, statement: str, parameters: dict[str, Any]) -> list[StoredRecord]:
         with our_own("reading the outbox"):
@@ -167,18 +211,7 @@ class _Statements:
             "%(headers)s::text[], %(partitions)s::int[]"
             ") WITH ORDINALITY AS sent (stripe, topic, key, value, headers, partition, place) ORDER BY place"
         )
-        self.read = (
-            "SELECT id, topic, key, value, headers::text, partition FROM ("
-            "SELECT *, row_number() OVER (ORDER BY id) AS place, "
-            "sum(coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)) OVER (ORDER BY id) "
-            "AS size "
-            f"FROM (SELECT * FROM {outbox} WHERE id <> ALL (%(but)s::bigint[]) "
-            "AND topic <> ALL (%(topics)s::text[]) AND NOT EXISTS ("
-            "SELECT FROM unnest(%(key_topics)s::text[], %(keys)s::bytea[]) AS stopped (topic, key) "
-            f"WHERE stopped.topic = outbox.topic AND stopped.key = outbox.key) "
-            "ORDER BY id LIMIT %(records)s) AS lowest) AS counted "
-            "WHERE size <= %(bytes)s OR (place = 1 AND %(takes_any)s) ORDER BY id"
-        )
+        self._outbox = outbox
         self.again = (
             f"SELECT id, topic, key, value, headers::text, partition FROM {outbox} "
             "WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id"
@@ -193,6 +226,33 @@ class _Statements:
             "SELECT topic, count(*) AS records, "
             f"extract(epoch FROM clock_timestamp() - min(created_at))::float AS oldest_s FROM {outbox} "
             "GROUP BY topic ORDER BY topic"
+        )
+
+    def read(self, shards: Sequence[int]) -> str:
+        """The lowest rows of `shards`: of all by the primary key, of some by the index that has theirs.
+
+        A range of that index for each is read side by side, and no further than needed; with
+        `= ANY` PostgreSQL would read all their rows and sort them.
+        """
+        rows = self._lowest("true")
+        if len(shards) < SHARDS:
+            of_each = (f"({self._lowest(f'stripe %% {SHARDS} = {each:d}')})" for each in shards)
+            rows = f"SELECT * FROM ({' UNION ALL '.join(of_each)}) AS of_each ORDER BY id LIMIT %(records)s"
+        return (
+            "SELECT id, topic, key, value, headers::text, partition FROM ("
+            "SELECT *, row_number() OVER (ORDER BY id) AS place, "
+            "sum(coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0)) OVER (ORDER BY id) "
+            f"AS size FROM ({rows}) AS lowest) AS counted "
+            "WHERE size <= %(bytes)s OR (place = 1 AND %(takes_any)s) ORDER BY id"
+        )
+
+    def _lowest(self, which: str) -> str:
+        """What is not excluded. Stopped keys are no join: it would not keep the order of an index."""
+        return (
+            f"SELECT * FROM {self._outbox} WHERE {which} AND id <> ALL (%(but)s::bigint[]) "
+            "AND topic <> ALL (%(topics)s::text[]) AND (key IS NULL OR (topic, key) NOT IN ("
+            "SELECT * FROM unnest(%(key_topics)s::text[], %(keys)s::bytea[]))) "
+            "ORDER BY id LIMIT %(records)s"
         )
 
 

@@ -90,9 +90,9 @@ def test_what_is_not_known_and_what_is_not_there_has_no_sample() -> None:
 
 
 def test_the_outbox_is_told_where_there_is_one() -> None:
-    told = samples(exposition(figures(outbox=OutboxFigures(is_leading=True, stopped_keys=2))).decode())
+    told = samples(exposition(figures(outbox=OutboxFigures(shards=5, stopped_keys=2))).decode())
 
-    assert told["ottla_outbox_leading", ()] == 1
+    assert told["ottla_outbox_leading", ()] == 5
     assert told["ottla_outbox_stopped_keys", ()] == 2
 
 
@@ -103,7 +103,7 @@ def test_a_service_without_listeners_tells_whether_it_is_ready() -> None:
 
 
 def test_names_keep_the_conventions_and_the_table_tells_what_is_exposed() -> None:
-    text = exposition(figures(outbox=OutboxFigures(is_leading=False, stopped_keys=0))).decode()
+    text = exposition(figures(outbox=OutboxFigures(shards=0, stopped_keys=0))).decode()
 
     exposed = {
         f"{family.name}_total" if family.type == COUNTER else family.name: (family.type, family.documentation)

@@ -16,16 +16,32 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ottla.core.outbox import Backlog, Lane, RelayLimits, StoredRecord, Wanted, stripe_of, stripes_to_lock
+from ottla.core.outbox import (
+    SHARDS,
+    STRIPES,
+    Backlog,
+    Lane,
+    Move,
+    RelayLimits,
+    StoredRecord,
+    Wanted,
+    next_move,
+    stripe_of,
+    stripes_to_lock,
+)
 from ottla.records import Headers
 
 TOPICS = ("orders", "mail")
+ALL_SHARDS = [*range(SHARDS)]
 CONTENTS = st.tuples(
     st.sampled_from(TOPICS),
     st.sampled_from([None, b"", b"bb"]),
     st.sampled_from([None, *(b"", b"12", b"1234") * 3, b"larger than all the room"]),
 )
 Content = tuple[str, bytes | None, bytes | None]
+SHARDS_OF_CONTENTS = sorted(
+    {stripe_of(topic, key) % SHARDS for topic in TOPICS for key in (None, b"", b"bb")}
+)
 
 
 def row(
@@ -43,7 +59,8 @@ def read(table: dict[int, StoredRecord], wanted: Wanted) -> list[StoredRecord]:
     wanted_rows = [
         found
         for _, found in sorted(table.items())
-        if found.id not in wanted.but
+        if found.shard in wanted.shards
+        and found.id not in wanted.but
         and found.topic not in wanted.stopped_topics
         and not any(topic == found.topic and key == found.key for topic, key in wanted.stopped_keys)
     ]
@@ -81,6 +98,7 @@ class Question:
     keys: set[Lane | None]
     topics: set[str]
     stopped: set[int]
+    shards: set[int]
 
 
 class BacklogBesideATable(RuleBasedStateMachine):
@@ -99,6 +117,8 @@ class BacklogBesideATable(RuleBasedStateMachine):
     def begin(self, records: int, size: int, stopped: int, retries: int) -> None:
         self.limits = RelayLimits(records, size, stopped, retries, first_s=1, max_s=4)
         self.backlog = Backlog(self.limits)
+        self.backlog.lead(ALL_SHARDS)
+        self.shards = set(ALL_SHARDS)
         self.now = 100.0
         self.last_id = 0
         self.open: list[list[StoredRecord]] = []  # transactions that have inserted and not committed
@@ -175,7 +195,9 @@ class BacklogBesideATable(RuleBasedStateMachine):
             keys={stop.record.lane for stop in self.stops.values()} - {None},
             topics={topic for topic in topics if topics.count(topic) >= self.limits.stopped_per_topic},
             stopped=set(self.stops),
+            shards=set(self.shards),
         )
+        assert question.wanted.shards == sorted(self.shards)
 
         again = [self.stops[each] for each in question.wanted.again]
         out = [self.stops[each].record.topic for each in self.held if each in self.stops]
@@ -197,6 +219,7 @@ class BacklogBesideATable(RuleBasedStateMachine):
             and record.lane not in question.keys
             and record.topic not in question.topics
             and record.id not in question.stopped
+            and record.shard in question.shards
         ]
 
         found = read(self.table, question.wanted)
@@ -289,6 +312,8 @@ class BacklogBesideATable(RuleBasedStateMachine):
             for each in (record, *behind):
                 del self.held[each.id]
             self.waiting = [each for each in self.waiting if each not in behind]
+            if record.shard not in self.shards:
+                del self.stops[record.id]
 
     @precondition(lambda self: self.acknowledged and self.question is None)  # one session, one question
     @rule(data=st.data())
@@ -305,6 +330,33 @@ class BacklogBesideATable(RuleBasedStateMachine):
             del self.table[each]
             del self.held[each]
             self.acknowledged.remove(each)
+
+    # -- other relays
+
+    @precondition(lambda self: self.question is None)
+    @rule(shards=st.sets(st.sampled_from(SHARDS_OF_CONTENTS)) | st.just(set(ALL_SHARDS)))
+    def lead_just(self, shards: set[int]) -> None:
+        """Of those that are given up, what is out goes on to its end; perhaps they are taken back before."""
+        left = self.shards - shards
+        self.backlog.leave(left)
+        self.backlog.lead(shards)
+        self.shards = set(shards)
+        for record in (*self.waiting, *self.retries):
+            if record.shard in left:
+                del self.held[record.id]
+        self.waiting = [record for record in self.waiting if record.shard not in left]
+        self.retries = [record for record in self.retries if record.shard not in left]
+        for each, stop in [*self.stops.items()]:
+            if stop.record.shard in left and each not in self.held:
+                del self.stops[each]
+
+    @rule()
+    def others_lead_what_is_free(self) -> None:
+        """They have sent all of it by the time that we lead it again."""
+        unfinished = self.backlog.unfinished()
+        for each, record in sorted(self.table.items()):
+            if record.shard not in self.shards | unfinished:
+                self.ended.append(self.table.pop(each))
 
     # -- what holds at all times
 
@@ -327,6 +379,10 @@ class BacklogBesideATable(RuleBasedStateMachine):
         assert sorted(self.backlog.deletable()) == sorted(self.acknowledged)
 
     @invariant()
+    def a_shard_of_which_anything_is_held_is_unfinished(self) -> None:
+        assert self.backlog.unfinished() == {record.shard for record in self.held.values()}
+
+    @invariant()
     def what_is_refused_is_told(self) -> None:
         assert sorted(self.backlog.stopped()) == sorted(self.stops)
 
@@ -334,12 +390,13 @@ class BacklogBesideATable(RuleBasedStateMachine):
         """Everything commits, every refusal is cured: then all is sent, once, in order per key."""
         if not hasattr(self, "backlog"):
             return
+        if self.question is not None:
+            self.answer()
+        self.lead_just(set(ALL_SHARDS))
         while self.open:
             self._commit(0)
         for _ in range(3 * len(self.written) + 3):  # every third turn at least sends or reads something
             self.now += 5
-            if self.question is not None:
-                self.answer()
             self.turn()
             while self.in_flight:
                 self._acknowledge(self.in_flight[0])
@@ -362,7 +419,13 @@ def test_whatever_commits_is_sent_once_in_the_order_of_its_key_within_the_limits
 
 @pytest.fixture
 def backlog() -> Backlog:
-    return Backlog(RelayLimits(records=4, bytes=100, stopped_per_topic=2, first_s=1, max_s=4))
+    return leading_all(RelayLimits(records=4, bytes=100, stopped_per_topic=2, first_s=1, max_s=4))
+
+
+def leading_all(limits: RelayLimits) -> Backlog:
+    backlog = Backlog(limits)
+    backlog.lead(ALL_SHARDS)
+    return backlog
 
 
 def take_all(backlog: Backlog) -> list[int]:
@@ -409,7 +472,14 @@ def test_a_stopped_key_takes_no_room_and_no_more_of_it_is_read(backlog: Backlog)
 
     assert backlog.take() is None
     assert backlog.wanted(0) == Wanted(
-        4, 100, takes_any=True, but=[], stopped_keys=[("orders", b"a")], stopped_topics=[], again=[]
+        4,
+        100,
+        takes_any=True,
+        but=[],
+        stopped_keys=[("orders", b"a")],
+        stopped_topics=[],
+        again=[],
+        shards=ALL_SHARDS,
     )
 
 
@@ -532,7 +602,7 @@ def test_a_topic_with_as_many_stopped_keys_as_the_limit_is_not_read_until_one_go
 
 
 def test_no_more_refused_records_of_a_topic_are_out_at_once_than_the_limit() -> None:
-    backlog = Backlog(RelayLimits(retries_per_topic=2))
+    backlog = leading_all(RelayLimits(retries_per_topic=2))
     records = [row(number) for number in range(1, 6)]
     backlog.read([*records, row(9, topic="mail")])
     take_all(backlog)
@@ -572,10 +642,10 @@ def test_a_written_record_takes_its_room_until_its_row_is_deleted(backlog: Backl
     backlog.deleted(backlog.deletable())
 
     assert acknowledged == Wanted(
-        3, 90, takes_any=False, but=[7], stopped_keys=[], stopped_topics=[], again=[]
+        3, 90, takes_any=False, but=[7], stopped_keys=[], stopped_topics=[], again=[], shards=ALL_SHARDS
     )
     assert backlog.wanted(0) == Wanted(
-        4, 100, takes_any=True, but=[], stopped_keys=[], stopped_topics=[], again=[]
+        4, 100, takes_any=True, but=[], stopped_keys=[], stopped_topics=[], again=[], shards=ALL_SHARDS
     )
     assert backlog.deletable() == []
 
@@ -599,8 +669,215 @@ def test_beside_a_record_larger_than_all_the_room_there_is_none(backlog: Backlog
     backlog.read([row(1, b"a", b"x" * 1000)])
 
     assert backlog.wanted(0) == Wanted(
-        3, 0, takes_any=False, but=[1], stopped_keys=[], stopped_topics=[], again=[]
+        3, 0, takes_any=False, but=[1], stopped_keys=[], stopped_topics=[], again=[], shards=ALL_SHARDS
     )
+
+
+def test_of_a_shard_that_is_given_up_only_what_is_out_is_kept(backlog: Backlog) -> None:
+    out, behind, other = row(1, b"a"), row(2, b"a"), row(3, b"b")
+    backlog.read([out, behind, other])
+    assert backlog.take() == out
+
+    backlog.leave([out.shard])
+
+    assert out.shard != other.shard
+    assert take_all(backlog) == [3]
+    assert backlog.unfinished() == {out.shard, other.shard}
+    assert backlog.wanted(0).but == [1, 3]
+    assert out.shard not in backlog.wanted(0).shards
+
+
+def test_a_shard_is_unfinished_until_what_was_out_is_deleted(backlog: Backlog) -> None:
+    out = row(1, b"a")
+    backlog.read([out])
+    backlog.take()
+    backlog.leave([out.shard])
+
+    backlog.acknowledged(out)
+    acknowledged = backlog.unfinished()
+    backlog.deleted([1])
+
+    assert acknowledged == {out.shard}
+    assert backlog.unfinished() == set()
+
+
+def test_what_is_refused_of_a_shard_that_was_given_up_stops_nothing(backlog: Backlog) -> None:
+    out = row(1, b"a")
+    backlog.read([out])
+    backlog.take()
+    backlog.leave([out.shard])
+
+    refuse(backlog, out)
+
+    assert backlog.stopped() == []
+    assert backlog.unfinished() == set()
+
+
+def test_where_keys_of_a_shard_stopped_is_forgotten_with_it(backlog: Backlog) -> None:
+    refused, elsewhere = row(1, b"a"), row(2, b"b")
+    backlog.read([refused, elsewhere])
+    take_all(backlog)
+    refuse(backlog, refused, elsewhere)
+
+    backlog.leave([refused.shard])
+
+    assert backlog.stopped() == [2]
+    assert backlog.wanted(9).again == [2]
+
+
+@pytest.mark.parametrize("is_out", [True, False])
+def test_one_that_is_tried_again_when_its_shard_is_given_up_is_kept_if_it_is_out(
+    backlog: Backlog, *, is_out: bool
+) -> None:
+    refused = row(1, b"a")
+    backlog.read([refused])
+    backlog.take()
+    refuse(backlog, refused)
+    backlog.wanted(1)
+    backlog.read([refused])
+    taken = [backlog.take()] if is_out else []
+
+    backlog.leave([refused.shard])
+    left = backlog.unfinished()
+    for each in taken:
+        assert each is not None
+        backlog.acknowledged(each)
+    backlog.deleted(backlog.deletable())
+
+    assert left == ({refused.shard} if is_out else set())
+    assert backlog.take() is None
+    assert backlog.stopped() == []
+    assert backlog.unfinished() == set()
+
+
+def test_a_shard_that_is_taken_back_goes_on_behind_what_is_out(backlog: Backlog) -> None:
+    out, behind = row(1, b"a"), row(2, b"a")
+    backlog.read([out, behind])
+    backlog.take()
+    backlog.leave([out.shard])
+
+    backlog.lead([out.shard])
+    backlog.wanted(0)
+    backlog.read([behind])
+    before = take_all(backlog)
+    backlog.acknowledged(out)
+
+    assert before == []
+    assert take_all(backlog) == [2]
+
+
+@pytest.mark.parametrize(
+    ("leads", "others", "relays", "first", "move"),
+    [
+        ([], [], 1, 0, Move(take=ALL_SHARDS, leave=[])),
+        ([], [], 1, 14, Move(take=[14, 15, *range(14)], leave=[])),
+        (ALL_SHARDS, [], 1, 5, Move(take=[], leave=[])),
+        (ALL_SHARDS, [], 2, 12, Move(take=[], leave=[*range(4, 12)])),
+        ([], ALL_SHARDS, 2, 0, Move(take=[], leave=[])),
+        ([], range(8), 2, 0, Move(take=[*range(8, 16)], leave=[])),
+        ([3], range(4, 10), 3, 9, Move(take=[10, 11, 12, 13, 14], leave=[])),
+        (range(8), range(8, 16), 3, 0, Move(take=[], leave=[6, 7])),
+        (range(6), range(6, 12), 3, 0, Move(take=[], leave=[])),
+        ([0, 1], [], 16, 0, Move(take=[], leave=[1])),
+        ([0], [], 100, 0, Move(take=[], leave=[])),
+        ([], [], 0, 0, Move(take=ALL_SHARDS, leave=[])),  # our own presence is not seen yet
+    ],
+)
+def test_a_relay_moves_towards_its_share(
+    leads: Iterable[int], others: Iterable[int], relays: int, first: int, move: Move
+) -> None:
+    assert next_move([*leads], {*others}, relays, first) == move
+
+
+@dataclass
+class Peer:
+    """One relay: what it reads, and what it still holds the locks of."""
+
+    first: int
+    reads: set[int]
+    locked: set[int]
+    move: Move | None = None
+
+
+class PeersBesideLocks(RuleBasedStateMachine):
+    """Relays that look, lock and unlock in any order; they come, go, and act on what they saw before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peers: list[Peer] = []
+
+    @precondition(lambda self: len(self.peers) < 20)
+    @rule(first=st.sampled_from(ALL_SHARDS))
+    def join(self, first: int) -> None:
+        self.peers.append(Peer(first, set(), set()))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        self.peers.remove(self._one(data))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def look(self, data: st.DataObject) -> None:
+        self._look(self._one(data))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def act(self, data: st.DataObject) -> None:
+        self._act(self._one(data))
+
+    @precondition(lambda self: self.peers)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        peer = self._one(data)
+        peer.locked = set(peer.reads)
+
+    def _one(self, data: st.DataObject) -> Peer:
+        return self.peers[data.draw(st.integers(0, len(self.peers) - 1))]
+
+    def _look(self, peer: Peer) -> None:
+        others = {shard for each in self.peers for shard in each.locked} - peer.locked
+        peer.move = next_move(peer.reads, others, len(self.peers), peer.first)
+
+    def _act(self, peer: Peer) -> None:
+        move, peer.move = peer.move, None
+        if move is None:
+            return
+        taken = {shard for each in self.peers if each is not peer for shard in each.locked}
+        peer.reads.difference_update(move.leave)
+        peer.reads.update(set(move.take) - taken)
+        peer.locked |= peer.reads
+
+    @invariant()
+    def a_shard_has_one_leader(self) -> None:
+        locked = [shard for peer in self.peers for shard in peer.locked]
+        assert len(locked) == len(set(locked))
+        assert all(peer.reads <= peer.locked for peer in self.peers)
+
+    def teardown(self) -> None:
+        """Nobody comes or goes any more: three rounds later all is led, by nobody more than its share."""
+        for _ in range(3):
+            for peer in self.peers:
+                self._look(peer)
+                self._act(peer)
+                peer.locked = set(peer.reads)
+
+        if self.peers:
+            share = -(-SHARDS // len(self.peers))
+            assert sorted(shard for peer in self.peers for shard in peer.reads) == ALL_SHARDS
+            assert max(len(peer.reads) for peer in self.peers) <= share
+
+
+def test_relays_that_decide_in_any_order_lead_all_shards_once_and_none_more_than_its_share() -> None:
+    run_state_machine_as_test(PeersBesideLocks, settings=settings(max_examples=150, stateful_step_count=50))
+
+
+@given(topic=st.text(), key=st.none() | st.binary())
+def test_a_stripe_lies_in_one_shard_and_shards_have_as_many_stripes_each(
+    topic: str, key: bytes | None
+) -> None:
+    assert STRIPES % SHARDS == 0
+    assert row(1, key, topic=topic).shard == stripe_of(topic, key) % 16
 
 
 @pytest.mark.parametrize(
