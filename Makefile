@@ -85,7 +85,7 @@ crash-table: $(VENV) $(KAFKA) ## SIGKILL at every arrow of the road
 	@$(BIN)/python -m tests.crash.table
 
 .PHONY: outbox-chaos
-outbox-chaos: $(VENV) $(KAFKA) ## the relay and brokers killed while writers commit and roll back; then each event is looked for
+outbox-chaos: $(VENV) $(KAFKA) ## relays and brokers killed while writers commit and roll back; then each event is looked for
 	@$(BIN)/python -m tests.outbox_chaos
 
 .PHONY: chaos

@@ -1,6 +1,6 @@
-"""`make outbox-chaos`: writers commit and roll back while whoever relays is killed, and brokers are.
+"""`make outbox-chaos`: writers commit and roll back while processes that relay are killed, and brokers.
 
-EVENTS=… (committed, 100,000 unless told) KILLS=… (of the leading relay, 50) BROKERS=… (killed, 5)
+EVENTS=… (committed, 100,000 unless told) KILLS=… (of a relay that leads shards, 50) BROKERS=… (killed, 5)
 SEED=…. At the end every committed event must have been published and no other; first records must
 stand per key in the order of the commits; and a reader with an inbox must have had each once.
 """

@@ -1,7 +1,7 @@
 """Kills whoever relays, and brokers, at the moments that are planned; then waits until all is calm.
 
-A kill counts when it strikes a leader at work: it holds the lock, it has published since it
-took it, and rows wait behind it.
+A kill counts when it strikes a leader at work: it leads shards, and others lead the rest; a row
+that waited in its shards has gone since, and others wait there.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from random import Random
 
 import psycopg
 
+from ottla.core.outbox import SHARDS
 from tests.outbox_chaos.plan import thresholds
-from tests.outbox_chaos.world import World
+from tests.outbox_chaos.world import Leads, World
 from tests.outbox_chaos.writer import EVENTS
 
 _LOOK_S = 0.1
@@ -32,7 +33,7 @@ class Stalled(Exception):
 
 @dataclass
 class Struck:
-    """What was killed, and how long nobody led after each leader."""
+    """What was killed, and how long shards had no leader after each."""
 
     leaders: int = 0
     brokers: int = 0
@@ -52,6 +53,7 @@ class Conductor:
         self._pool = ThreadPoolExecutor(1)
         self._progress_at = self._said_at = time.monotonic()
         self._progress = (0, 0)
+        self._first_seen: dict[str, Leads] = {}
         self.struck = Struck()
 
     def run(self) -> None:
@@ -69,27 +71,29 @@ class Conductor:
     # -- while events are written and relayed
 
     def _strike_until_all_is_written(self, sql: psycopg.Connection) -> None:
-        leader, relayed_at_lead = None, 0
         while True:
             are_writing = self._writers_run()
             relayed, waiting = self._world.relayed(sql)
-            now_leads = self._world.leader(sql)
-            if now_leads != leader:
-                leader, relayed_at_lead = now_leads, relayed
-            if (
-                leader is not None
-                and waiting
-                and relayed > relayed_at_lead
-                and self._is_due(self._kills, relayed)
-            ):
-                self._kill_leader(leader, sql)
-                leader = None
+            at_work = self._at_work(self._world.leaders(sql))
+            if at_work and self._is_due(self._kills, relayed):
+                self._kill_leader(self._chance.choice(at_work), sql)
             if self._is_due(self._broker_kills, relayed):
                 self._kill_broker()
             self._look(relayed)
             if not are_writing and not waiting:
                 return
             time.sleep(_LOOK_S * self._chance.random())
+
+    def _at_work(self, leaders: dict[str, Leads]) -> list[str]:
+        """Those who have published a row since they were first seen with the shards that they lead."""
+        at_work = []
+        for user, leads in leaders.items():
+            first = self._first_seen.get(user)
+            if first is None or first.lowest is None or first.shards != leads.shards:
+                self._first_seen[user] = leads
+            elif leads.lowest is not None and leads.lowest > first.lowest:
+                at_work.append(user)
+        return sorted(at_work) if len(leaders) > 1 else []
 
     @staticmethod
     def _is_due(thresholds: list[int], relayed: int) -> bool:
@@ -101,11 +105,16 @@ class Conductor:
         struck_at = time.monotonic()
         self._world.relays[user].wait()
         self.struck.leaders += 1
-        while (heir := self._world.leader(sql)) is None or heir == user:
+        del self._first_seen[user]
+        while not self._is_all_led_without(user, sql):
             self._look(self._world.relayed(sql)[0])
             time.sleep(_LOOK_FOR_HEIR_S)
         self.struck.without_leader_s.append(time.monotonic() - struck_at)
         self._world.start_relay(user)
+
+    def _is_all_led_without(self, user: str, sql: psycopg.Connection) -> bool:
+        leaders = self._world.leaders(sql)
+        return user not in leaders and sum(len(leads.shards) for leads in leaders.values()) == SHARDS
 
     def _kill_broker(self) -> None:
         """One at a time: the next is due when all are in sync again."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 from urllib.parse import urlsplit
 
 import psycopg
@@ -31,10 +31,21 @@ PARTITIONS = 6
 RELAYS = 3
 _WRITING_PROCESSES = 4
 _SHOP, _READER = "shop", "reader"
-_LEADER = """
-SELECT usename FROM pg_locks JOIN pg_stat_activity USING (pid)
-WHERE locktype = 'advisory' AND objid = 4294967295 AND granted AND datname = 'shop'
+_LEADERS = """
+SELECT usename, shards, (SELECT min(id) FROM ottla.outbox WHERE stripe % 16 = ANY (shards)) FROM (
+    SELECT usename, array_agg(objid::bigint::int - 1024 ORDER BY objid) AS shards
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND objid >= 1024 AND objid < 1040 AND granted AND datname = 'shop'
+    GROUP BY usename
+) AS leaders
 """
+
+
+class Leads(NamedTuple):
+    """What one process leads: its shards, and the lowest row that waits in them."""
+
+    shards: tuple[int, ...]
+    lowest: int | None
 
 
 @dataclass
@@ -141,10 +152,10 @@ class World:
 
     # -- what can be seen of a run
 
-    def leader(self, sql: psycopg.Connection) -> str | None:
-        """The user of whoever holds the lock of the outbox."""
-        row = sql.execute(_LEADER).fetchone()
-        return None if row is None else str(row[0])
+    def leaders(self, sql: psycopg.Connection) -> dict[str, Leads]:
+        """By their users, those who hold locks of the outbox's shards."""
+        rows = sql.execute(_LEADERS).fetchall()
+        return {user: Leads(tuple(shards), lowest) for user, shards, lowest in rows}
 
     def relayed(self, sql: psycopg.Connection) -> tuple[int, int]:
         """How many rows have been published and deleted, and how many wait."""
