@@ -15,7 +15,7 @@ from random import Random
 import psycopg
 
 from ottla.core.outbox import SHARDS
-from tests.outbox_chaos.plan import thresholds
+from tests.outbox_chaos.plan import may_write, thresholds
 from tests.outbox_chaos.world import Leads, World
 from tests.outbox_chaos.writer import EVENTS
 
@@ -47,6 +47,7 @@ class Conductor:
         self._world = world
         self._say = say
         self._chance = Random(world.seed)
+        self._planned = kills
         self._kills = thresholds(kills, world.events)
         self._broker_kills = thresholds(broker_kills, world.events)
         self._restarting: Future[None] | None = None
@@ -74,6 +75,7 @@ class Conductor:
         while True:
             are_writing = self._writers_run()
             relayed, waiting = self._world.relayed(sql)
+            self._pace(relayed, waiting)
             at_work = self._at_work(self._world.leaders(sql))
             if at_work and self._is_due(self._kills, relayed):
                 self._kill_leader(self._chance.choice(at_work), sql)
@@ -83,6 +85,12 @@ class Conductor:
             if not are_writing and not waiting:
                 return
             time.sleep(_LOOK_S * self._chance.random())
+
+    def _pace(self, relayed: int, waiting: int) -> None:
+        """Writers stand still while they are ahead of the kills, unless relays have nothing to do."""
+        killed = self.struck.leaders
+        may = not waiting or may_write(relayed + waiting, killed, self._planned, self._world.events)
+        (self._world.let_write if may else self._world.hold_writers)()
 
     def _at_work(self, leaders: dict[str, Leads]) -> list[str]:
         """Those who have published a row since they were first seen with the shards that they lead."""

@@ -54,4 +54,16 @@ def events_of(writer: int, events: int) -> int:
 
 def thresholds(kills: int, events: int) -> list[int]:
     """After how many published events each kill is due: spread over the run, the last well before its end."""
-    return [events * (number + 1) // (kills + 4) for number in range(kills)]
+    return [_threshold(number, kills, events) for number in range(kills)]
+
+
+def may_write(written: int, killed: int, kills: int, events: int) -> bool:
+    """Whether writers may go on: not when they are two kills ahead of those that have been.
+
+    Relays are quicker than the kills among them, and would have nothing left to do at the last ones.
+    """
+    return killed >= kills or written < _threshold(killed + 2, kills, events)
+
+
+def _threshold(number: int, kills: int, events: int) -> int:
+    return events * (number + 1) // (kills + 4)

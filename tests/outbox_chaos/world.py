@@ -131,6 +131,16 @@ class World:
                 start_new_session=True,  # Ctrl-C is the conductor's
             )
 
+    def hold_writers(self) -> None:
+        """SIGSTOP to those that write, wherever in their transactions they are."""
+        for process in self.writers:
+            process.send_signal(signal.SIGSTOP)
+
+    def let_write(self) -> None:
+        """The end of `hold_writers`."""
+        for process in self.writers:
+            process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """SIGTERM to what runs for ever; SIGKILL to what has not ended after half a minute."""
         running = [*self.relays.values(), *([self.reader] if self.reader else [])]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.outbox_chaos.checks import Committed, Published, compare
-from tests.outbox_chaos.plan import WRITERS, events_of, thresholds, transactions
+from tests.outbox_chaos.plan import WRITERS, events_of, may_write, thresholds, transactions
 
 A1, A2, A3, B1 = (
     Committed("a1", "a", 10, 0),
@@ -82,3 +84,19 @@ def test_kills_are_spread_over_the_run_and_the_last_comes_before_its_end() -> No
     assert due == sorted(set(due))
     assert 0 < due[0] < 5_000
     assert due[-1] < 95_000
+
+
+@pytest.mark.parametrize(
+    ("written", "killed", "may"),
+    [
+        (0, 0, True),
+        (5_554, 0, True),
+        (5_555, 0, False),  # where the third of 50 kills is due
+        (5_555, 1, True),
+        (96_296, 49, False),
+        (96_295, 49, True),
+        (99_999, 50, True),  # all have been: nothing holds them any more
+    ],
+)
+def test_writers_are_never_two_kills_ahead(written: int, killed: int, *, may: bool) -> None:
+    assert may_write(written, killed, 50, 100_000) is may
