@@ -23,7 +23,7 @@ import psycopg
 from sqlalchemy import Connection, text
 
 import ottla.kafka.consumer
-import ottla.kafka.producer
+import ottla.kafka.sending_client
 from ottla import App, InPlace, Topic, Transaction
 from ottla.core.outbox import StoredRecord, Wanted
 from ottla.kafka.producer import KafkaProducer
@@ -285,7 +285,7 @@ def wrap() -> None:
     """Put the arrows around the library."""
     for owner, name, wrapped in (
         (ottla.kafka.consumer, "Consumer", MortalConsumer),
-        (ottla.kafka.producer, "Producer", MortalProducer),
+        (ottla.kafka.sending_client, "Producer", MortalProducer),
         (PostgresInbox, "once", mortal_once),
         (PostgresInbox, "bury", mortal_bury),
         (KafkaProducer, "send", mortal_send),
@@ -293,6 +293,7 @@ def wrap() -> None:
         (PostgresOutboxSession, "read", mortal_read),
         (PostgresOutboxSession, "delete", mortal_delete),
     ):
+        assert hasattr(owner, name), f"{owner} has no {name} any more: nothing would die there"
         setattr(owner, name, wrapped)
 
 
