@@ -7,6 +7,7 @@ DEMO_MUTANT=commit-first  offsets are committed before the effect: what a kill i
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 _EFFECT_LATER_S = 0.4
@@ -22,7 +23,7 @@ def _no_inbox() -> None:
 
 
 def _commit_first() -> None:
-    from confluent_kafka import TopicPartition
+    from confluent_kafka import KafkaException, TopicPartition
 
     from ottla.core.offsets import Committable
     from ottla.kafka.consumer import KafkaSource
@@ -37,7 +38,8 @@ def _commit_first() -> None:
     def commit_then_hand_over(self: Any, records: list[Any]) -> None:
         behind = {(record.topic(), record.partition()): record.offset() + 1 for record in records}
         offsets = [TopicPartition(*partition, offset) for partition, offset in behind.items()]
-        self._consumer.commit(offsets=offsets, asynchronous=False)
+        with suppress(KafkaException):  # while the group rebalances: then they are committed with the next
+            self._consumer.commit(offsets=offsets, asynchronous=False)
         hand_over(self, records)
 
     def position(self: PartitionState) -> Committable:
