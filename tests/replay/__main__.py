@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from sqlalchemy import text
 
 from ottla import App, DeadLetterTopic, Guard, Never, Topic, Transaction
@@ -116,7 +116,10 @@ async def counted(count: Callable[[], int], least: int, what: str) -> None:
 
     async def is_reached() -> bool:
         await asyncio.sleep(_LOOK_S)
-        return await asyncio.to_thread(count) >= least
+        try:
+            return await asyncio.to_thread(count) >= least
+        except KafkaException:  # the replay topic has just been made, and a leader does not know it yet
+            return False
 
     await until(is_reached, what=f"{least} {what}", within_s=120)
     say(f"{least} {what}")
