@@ -64,6 +64,17 @@ def test_listeners_of_a_static_member_have_names_of_their_own() -> None:
     assert static_membership(settings().kafka, "billing/orders") == {}
 
 
+@pytest.mark.parametrize(
+    ("drain_s", "longest_s", "told_ms"), [(25, 300, "45000"), (10, 300, "30000"), (25, 40, "40000")]
+)
+def test_by_the_newer_protocol_nobody_waits_long_for_a_member_that_has_missed_its_assignment(
+    drain_s: float, longest_s: float, told_ms: str
+) -> None:
+    asked = settings(group_protocol="consumer", drain_s=drain_s, max_poll_interval_s=longest_s)
+
+    assert consumer_properties(asked, "billing")["max.poll.interval.ms"] == told_ms
+
+
 def test_the_newer_group_protocol_leaves_out_what_the_broker_decides() -> None:
     properties = consumer_properties(settings(group_protocol="consumer"), "billing")
 

@@ -39,7 +39,7 @@ from ottla.core.offsets import CommitLedger, Committable
 from ottla.core.pacing import Pacing, Poll, Step
 from ottla.errors import BrokerUnavailable, FatalClientError, SettingsError
 from ottla.kafka.client_errors import UNAUTHORIZED, fatal, is_fatal, made, unavailable
-from ottla.kafka.properties import CLIENT_LOGGER
+from ottla.kafka.properties import CLIENT_LOGGER, STANDS_S
 from ottla.ports import Gap, Message, Progress, RecordSink, SourcePolicy, Start
 from ottla.records import TopicPartition
 
@@ -57,9 +57,6 @@ _LOOK_TO_REJOIN_S = 60.0
 _SAY_AGAIN_S = 30.0
 _LAG_S = 1.0
 """How often the lag is read, from what the client knows already."""
-_STANDS_S = 20.0
-"""How much longer than its longest wait the poll thread may stand: four questions to the broker, or a machine
-that is busy with others."""
 
 
 class KafkaSource:
@@ -123,7 +120,7 @@ class KafkaSource:
 
     def pulse(self) -> Pulse:
         """The age of `polled_at`. The longest wait with a bound is the one for handlers in a rebalance."""
-        return Pulse(self._name, time.monotonic() - self.polled_at, self._policy.drain_s + _STANDS_S)
+        return Pulse(self._name, time.monotonic() - self.polled_at, self._policy.drain_s + STANDS_S)
 
     def figures(self) -> SourceFigures:
         """What the poll thread has counted; the lag is up to a second old."""

@@ -38,6 +38,10 @@ CLIENT_LOGGER.addFilter(_Repeated())
 READER_GROUP = "ottla-reader"
 """The name that readers give to librdkafka; it is on no cluster."""
 
+STANDS_S = 20.0
+"""How much longer than its longest wait the poll thread may stand: four questions to the broker, or a machine
+that is busy with others."""
+
 _LARGEST_REQUEST = 104_857_600
 """Kafka's `socket.request.max.bytes`: no broker takes more as delivered."""
 
@@ -53,7 +57,7 @@ def consumer_properties(settings: Settings, group: str) -> Properties:
     properties = _client(kafka) | {
         "group.id": group,
         "group.protocol": kafka.group_protocol,
-        "max.poll.interval.ms": _ms(kafka.max_poll_interval_s),
+        "max.poll.interval.ms": _ms(_poll_interval_s(kafka)),
         "enable.auto.commit": "false",
         "enable.auto.offset.store": "false",
         "auto.offset.reset": "error",
@@ -111,6 +115,19 @@ def producer_properties(settings: Settings) -> Properties:
         "message.max.bytes": str(_LARGEST_REQUEST),
     }
     return properties | _written(kafka.client) | _written(kafka.producer)
+
+
+def _poll_interval_s(kafka: KafkaSettings) -> float:
+    """With KIP-848 as short as the liveness probe allows.
+
+    It is how long brokers wait for a member to give partitions up, too. A member whose
+    heartbeat's answer came too late never hears that it is to: the broker tells it once, and
+    librdkafka 2.16 does not ask again. Until then nobody reads those partitions, nor any that
+    wait for them. Seen with a broker that stood still for seven seconds.
+    """
+    if kafka.group_protocol == "classic":
+        return kafka.max_poll_interval_s
+    return min(kafka.max_poll_interval_s, kafka.drain_s + STANDS_S)
 
 
 def _client(kafka: KafkaSettings) -> Properties:

@@ -89,7 +89,8 @@ class KafkaSettings(BaseModel):
         default=45, description="a member silent for longer is dead; the broker decides with KIP-848"
     )
     max_poll_interval_s: Seconds = Field(
-        default=300, description="a member whose poll loop stands for longer is dead"
+        default=300,
+        description="a member whose poll loop stands for longer is dead; with KIP-848 at most drain_s + 20",
     )
     drain_s: Seconds = Field(
         default=25, description="how long handlers may finish on stop or revoke; below max_poll_interval_s"
