@@ -33,27 +33,27 @@ class WakingBroker(TcpProxy):
         asked: set[int] = set()
         is_lost = False
         try:
-            while request := _frame(client):
+            while request := frame(client):
                 kind = int.from_bytes(request[:2], "big")
                 if kind == _METADATA and kind not in asked:
-                    client.sendall(_framed(_no_brokers(request)))
+                    client.sendall(framed(_no_brokers(request)))
                 elif kind == _METADATA and _FIND_COORDINATOR in asked and not is_lost:
                     is_lost = True
                     self.has_lost_a_question.set()
                 else:
-                    server.sendall(_framed(request))
-                    client.sendall(_framed(_frame(server)))
+                    server.sendall(framed(request))
+                    client.sendall(framed(frame(server)))
                 asked.add(kind)
         except OSError:
             pass
 
 
-def _frame(peer: socket.socket) -> bytes:
+def frame(peer: socket.socket) -> bytes:
     size = peer.recv(4, socket.MSG_WAITALL)
     return peer.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL) if size else b""
 
 
-def _framed(message: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
     return len(message).to_bytes(4, "big") + message
 
 
