@@ -38,7 +38,7 @@ async def test_livez_names_its_listener_and_its_age_and_nothing_else_is_wrong(
     kafka: Kafka, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ottla.consumer")
-    monkeypatch.setattr(consumer, "_STANDS_S", 1.0)
+    monkeypatch.setattr(consumer, "STANDS_S", 1.0)
     topic = new_topic()
     settings = settings_for(kafka, OTTLA_ADMIN_PORT="0", KAFKA_DRAIN_S="1")
     app, other = App("billing", settings=settings), App("billing", settings=settings_for(kafka))

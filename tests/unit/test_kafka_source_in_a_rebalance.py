@@ -431,7 +431,7 @@ async def test_a_poll_thread_that_stands_is_told_by_its_pulse_and_one_that_turns
     client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as one whose log handler never returns, or whose client does not."""
-    monkeypatch.setattr(consumer, "_STANDS_S", -4.8)  # its longest wait is five seconds
+    monkeypatch.setattr(consumer, "STANDS_S", -4.8)  # its longest wait is five seconds
     stands, goes_on = threading.Event(), threading.Event()
 
     def stand() -> None:
