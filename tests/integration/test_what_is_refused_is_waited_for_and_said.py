@@ -16,7 +16,11 @@ from confluent_kafka.admin import AclOperation, ResourceType
 from pydantic import BaseModel
 
 from ottla import App, Never, Topic, Transaction
+from ottla.errors import SendRefused
+from ottla.kafka.producer import KafkaProducer
+from ottla.kafka.properties import producer_properties
 from ottla.postgres.migrations import upgrade
+from ottla.records import Headers
 from ottla.settings import Settings, load_settings
 from tests.conftest import NewTopic, missing
 from tests.support.apps import produce, read_all, settings_for, until
@@ -149,6 +153,33 @@ async def test_a_dead_letter_topic_that_may_not_be_written_stops_the_partition_a
     assert "grant this user WRITE and DESCRIBE on the topic" in said
     assert letter.value() == value
     assert headers[0] in (letter.headers() or [])
+
+
+async def test_a_producer_whose_user_may_write_nothing_sends_once_it_may(
+    broker: GuardedKafka, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.create_topic("receipts")
+    broker.add_user("clerk")
+    producer = KafkaProducer(producer_properties(as_user(broker, "clerk", tmp_path)))
+    await producer.start()
+
+    async def is_sent() -> bool:
+        try:
+            await producer.send("receipts", key=b"r-1", value=b"paid", headers=Headers(()))
+        except SendRefused:
+            return False
+        return True
+
+    await until(lambda: "It asks again every few seconds" in caplog.text, what="the client is at its end")
+    was_sent = await is_sent()
+    broker.allow("clerk", WRITE, "receipts")
+    await until(is_sent, what="another client sends")
+    await producer.close(5)
+
+    (receipt,) = read_all(broker, "receipts")
+    assert not was_sent
+    assert receipt.value() == b"paid"
+    assert caplog.text.count("It asks again every few seconds") == 1
 
 
 async def test_a_broker_whose_authority_is_not_known_is_said(

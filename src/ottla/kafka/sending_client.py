@@ -23,16 +23,15 @@ from ottla.records import SendResult
 
 _POLL_S = 0.1
 
-
 Report = tuple["asyncio.Future[SendResult]", str, KafkaError | None, Any]
 """What became of a send to a topic: no error once every in-sync replica has the record, and the message."""
 
 
 class SendingClient:
-    """`on_reports`, `on_refusal` and `on_fatal` are called on `loop`, with the client first.
+    """`on_reports`, `on_refusal` and `on_fatal` are called on `loop`.
 
     A refusal is the end of a client whose user may not write at all, which an operator can
-    cure; what is fatal, nobody can. Make it off the loop, `start` it on the loop.
+    cure; what is fatal, nobody can. It may be made in a thread: with tokens that takes a second.
     """
 
     def __init__(
