@@ -12,17 +12,8 @@ from ottla.core.outbox import SHARDS, Census, StoredRecord, Wanted, stripe_of
 from ottla.ports import Outbox, OutboxSession
 from ottla.records import EncodedRecord, Headers
 from tests.support.apps import until
+from tests.support.outbox import ALL
 
-ALL = Wanted(
-    records=1_000,
-    bytes=16 * 1024 * 1024,
-    takes_any=True,
-    but=[],
-    stopped_keys=[],
-    stopped_topics=[],
-    again=[],
-    shards=[*range(SHARDS)],
-)
 EVERY_BYTE = bytes(range(256))
 NO_HEADERS = Headers()
 

@@ -10,7 +10,7 @@ import logging
 
 import pytest
 
-from ottla.core.outbox import SHARDS, Wanted, stripe_of
+from ottla.core.outbox import SHARDS, stripe_of
 from ottla.postgres.database import Database, DatabaseSettings
 from ottla.postgres.outbox import PostgresOutbox
 from ottla.postgres.transactions import PostgresTransactions
@@ -18,8 +18,7 @@ from ottla.records import EncodedRecord, Headers, SendResult
 from ottla.runtime.lifecycle import Health
 from ottla.runtime.relay import Relay
 from tests.support.apps import until
-
-EVERY = [*range(SHARDS)]
+from tests.support.outbox import ALL
 
 
 class SilentProducer:
@@ -49,7 +48,7 @@ def a_key_of_each_shard(name: str) -> list[bytes]:
     for number in range(1_000):
         key = f"{name}-{number}".encode()
         found.setdefault(stripe_of("orders", key) % SHARDS, key)
-    return [found[shard] for shard in EVERY]
+    return [found[shard] for shard in ALL.shards]
 
 
 async def test_a_shard_is_locked_until_what_is_out_of_it_is_acknowledged_and_deleted(
@@ -75,23 +74,12 @@ async def test_a_shard_is_locked_until_what_is_out_of_it_is_acknowledged_and_del
         for turn in (1, 2):  # what is sent in the second turn is sent after the first has ended
             await store(f"turn-{turn}")
             await until(lambda: len(producer.keys) == SHARDS + 8 * turn, what="half is read on")  # noqa: B023
-        while_out = await second.lock(EVERY)
+        while_out = await second.lock(ALL.shards)
 
         producer.is_answered.set()
         await until(lambda: relay.figures().shards == 8, what="half is handed over")
-        taken = await second.lock(EVERY)
-        stored = await second.read(
-            Wanted(
-                records=100,
-                bytes=1_000,
-                takes_any=True,
-                but=[],
-                stopped_keys=[],
-                stopped_topics=[],
-                again=[],
-                shards=taken,
-            )
-        )
+        taken = await second.lock(ALL.shards)
+        stored = await second.read(ALL._replace(shards=taken))
     await relay.stop(5)
     await database.close()
 

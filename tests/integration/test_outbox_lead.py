@@ -10,7 +10,7 @@ from typing import Self
 import psycopg
 import pytest
 
-from ottla.core.outbox import SHARDS, Wanted
+from ottla.core.outbox import SHARDS
 from ottla.errors import SettingsError, Unavailable
 from ottla.postgres.database import Database, DatabaseSettings
 from ottla.postgres.migrations import upgrade
@@ -18,17 +18,8 @@ from ottla.postgres.outbox import PostgresOutbox, PostgresOutboxSession
 from ottla.postgres.transactions import PostgresTransactions
 from ottla.records import EncodedRecord, Headers
 from tests.support.apps import until
+from tests.support.outbox import ALL
 
-ALL = Wanted(
-    records=100,
-    bytes=1_000_000,
-    takes_any=True,
-    but=[],
-    stopped_keys=[],
-    stopped_topics=[],
-    again=[],
-    shards=[*range(SHARDS)],
-)
 RELAYS = DatabaseSettings(connections=2, relay=True)
 RELAYS_OR_ENDS = DatabaseSettings(connections=2, relay=True, relay_idle_s=1)
 
