@@ -19,6 +19,7 @@ OttlaError
 │   ├── NotSerializable       the value or key does not fit the topic
 │   ├── RecordTooLarge        over the client's or the broker's limit
 │   ├── SendTimedOut          also Unavailable; the record may have been written
+│   ├── SendUnproven          also Unavailable; called written, and what the client was told is no proof
 │   ├── SendRefused           also Unavailable; the broker said no (unknown topic, ACL, policy)
 │   └── ProducerClosed        the app is stopping
 ├── Undecodable               a record's bytes do not fit the listener's annotation
@@ -127,6 +128,10 @@ class RecordTooLarge(SendFailed):
 
 class SendTimedOut(SendFailed, Unavailable):
     """No acknowledgement within `delivery.timeout.ms`; the record may still have been written."""
+
+
+class SendUnproven(SendFailed, Unavailable):
+    """The client calls the record written, and what it was told is no proof; it may or may not be there."""
 
 
 class SendRefused(SendFailed, Unavailable):

@@ -159,7 +159,7 @@ class RecordProducer(Protocol):
     ) -> SendResult:
         """Return once every in-sync replica has the record; a full local queue waits.
 
-        Raises a `SendFailed`. After `SendTimedOut` the record may still be there.
+        Raises a `SendFailed`. After `SendTimedOut` and `SendUnproven` the record may still be there.
         """
         ...
 

@@ -146,8 +146,8 @@ class KafkaTemplate(RecordEncoder):
         takes any value: bytes and str as they are, everything else as JSON.
 
         Raises a `SendFailed` that names topic and key: `NotSerializable`,
-        `RecordTooLarge`, `SendTimedOut` (it may still have been written),
-        `SendRefused` or `ProducerClosed`. A cancelled send may still be written;
+        `RecordTooLarge`, `SendTimedOut` or `SendUnproven` (it may still have been
+        written), `SendRefused` or `ProducerClosed`. A cancelled send may still be written;
         sending again with the same `event_id` makes that one event. For a topic with a
         schema also `SchemaNotRegistered` or `SchemaRegistryUnavailable`.
         """

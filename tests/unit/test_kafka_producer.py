@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from confluent_kafka import KafkaError
 
+from ottla.embedded.broker import MockCluster
 from ottla.errors import (
     FatalClientError,
     NotSerializable,
@@ -18,6 +20,7 @@ from ottla.errors import (
     SendFailed,
     SendRefused,
     SendTimedOut,
+    SendUnproven,
     SettingsError,
     Unavailable,
 )
@@ -271,3 +274,28 @@ async def test_after_a_time_out_another_client_sends_and_what_is_out_is_waited_f
 
     assert took > 0.9  # the whole of its time-out: it was not with a client yet
     assert "another client takes over" in caplog.text
+
+
+async def test_a_record_that_the_client_calls_written_without_an_offset_is_not_taken_for_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = MockCluster(group_wait_ms=0)
+    properties = {"bootstrap.servers": cluster.bootstrap_servers(), "enable.idempotence": "true"}
+    async with started(properties) as producer:
+        assert await send(producer, b"1") == 0
+        refuse_next(cluster, KafkaError.DUPLICATE_SEQUENCE_NUMBER)
+        with pytest.raises(SendUnproven, match=r"topic 'orders', key b'k'.*no offset.*send it again"):
+            await send(producer, b"2")
+        assert await send(producer, b"2") == 1  # nobody had written it
+
+    assert "another client takes over" in caplog.text
+
+
+PRODUCE = 0
+
+
+def refuse_next(cluster: MockCluster, code: int) -> None:
+    """The next request to write is refused, and nothing is written."""
+    push = cluster._library.rd_kafka_mock_push_request_errors_array
+    push.argtypes = [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)]
+    push(cluster._cluster, PRODUCE, 1, (ctypes.c_int * 1)(code))

@@ -7,8 +7,8 @@ Rules of this file:
   acknowledgement does not: the record is in the queue and will most likely be written.
 - A client is replaced by another when its user may not write at all, since an operator can cure that, and
   when a send has timed out: it may know the topic's leaders no more, as after the topic was deleted and
-  made anew (librdkafka #4898). The order of a topic survives: what comes later waits until the old client
-  has nothing out for it.
+  made anew (librdkafka #4898); and when it calls a record written and cannot say where: it has lost count.
+  The order of a topic survives: what comes later waits until the old client has nothing out for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from ottla.errors import FatalClientError, NotSerializable, ProducerClosed, SendTimedOut, SettingsError
+from ottla.errors import (
+    FatalClientError,
+    NotSerializable,
+    ProducerClosed,
+    SendFailed,
+    SendTimedOut,
+    SendUnproven,
+    SettingsError,
+)
 from ottla.kafka.client_errors import record_name, send_failure
 from ottla.kafka.sending_client import Report, SendingClient
 from ottla.records import Headers, SendResult
@@ -164,13 +172,17 @@ class KafkaProducer:
     def _resolve(self, client: SendingClient, batch: list[Report]) -> None:
         client.settled(batch)
         for acknowledged, topic, error, message in batch:
-            if error is None:
+            failure: SendFailed
+            if error is not None:
+                failure = send_failure(client.refusal or error, topic, message.key(), client.last_error)
+            elif client.acknowledgements.proves(topic, message.partition(), message.offset()):
                 self._has_told_refusal = False
                 if not acknowledged.done():
                     acknowledged.set_result(_result(message))
                 continue
-            failure = send_failure(client.refusal or error, topic, message.key(), client.last_error)
-            if isinstance(failure, SendTimedOut) and client is self._client:
+            else:
+                failure = _unproven(message)
+            if isinstance(failure, SendTimedOut | SendUnproven) and client is self._client:
                 self._held.add(topic)
                 self._replace(client)
             if acknowledged.done():
@@ -213,7 +225,8 @@ class KafkaProducer:
         another.start()
         self._client, self._former = another, former
         if self._held:
-            _log.warning("%s: sends have timed out; another client takes over", self._name)
+            names = ", ".join(sorted(self._held))
+            _log.warning("%s: sends to %s were not confirmed; another client takes over", self._name, names)
             self._held.clear()
         self._room.set()
         await former.drained()
@@ -261,6 +274,16 @@ def _has_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _unproven(message: Any) -> SendUnproven:
+    topic, key, offset = message.topic(), message.key(), message.offset()
+    told = "no offset" if offset is None else f"offset {offset}, where another record stands"
+    text = (
+        f"{record_name(topic, key)}: the broker's answer is no proof that it is written (partition "
+        f"{message.partition()}, {told}); send it again, it may be there twice then"
+    )
+    return SendUnproven(text, topic=topic, key=key)
 
 
 def _result(message: Any) -> SendResult:

@@ -17,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from ottla.core.acknowledgements import Acknowledgements
 from ottla.kafka.client_errors import UNAUTHORIZED, is_fatal, made
 from ottla.kafka.properties import CLIENT_LOGGER
 from ottla.records import SendResult
@@ -53,6 +54,7 @@ class SendingClient:
         self._is_idle = asyncio.Event()
         self.out: dict[str, int] = {}
         """How many sends to each topic wait for their acknowledgement."""
+        self.acknowledgements = Acknowledgements()
         self.last_error = ""
         """The client's latest trouble."""
         self.refusal: KafkaError | None = None
