@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ottla.assembly import Listening, Reader, Shared, destinations, listener_name, most_readers, places
-from ottla.core.access import Access, all_of, dlt_handler_access, listener_access
+from ottla.assembly import Listening, Reader, Shared, listener_name, most_readers, places
+from ottla.core.access import Access
 from ottla.core.backoff import InPlace, exponential_s
 from ottla.core.classify import NOTHING_IS_FATAL, Fatal
 from ottla.core.dead_letters import DeadLetterTopic
@@ -28,43 +26,36 @@ from ottla.core.liveness import Pulse
 from ottla.core.retry_topics import RetryTopics
 from ottla.core.schemas import WantedSchema, subject_of
 from ottla.core.start_offsets import Offsets
-from ottla.core.topology import WantedTopic, with_topics_beside
+from ottla.core.topology import WantedTopic
 from ottla.errors import BrokerUnavailable, Unavailable, WiringError
 from ottla.kafka.admin import KafkaAdmin
 from ottla.kafka.cluster import KafkaCluster
 from ottla.kafka.properties import client_properties
-from ottla.kafka.topic_limits import TopicLimits
-from ottla.listener import ListenerSpec, Parameters, check, parameters_of
+from ottla.listener import ListenerSpec, Parameters
 from ottla.ports import Cluster, Connect, GroupMember, OutboxStatus, Producer, SchemaRegistry
 from ottla.records import TopicPartition
 from ottla.registry import registry_of
 from ottla.runtime.counts import Counts, total
 from ottla.runtime.engine import Engine
 from ottla.runtime.lifecycle import Health, supervise
-from ottla.runtime.relay import Relay
 from ottla.serde.codecs import Codecs
-from ottla.serde.schemas import Schemas, Unregistered
+from ottla.serde.schemas import Schemas
 from ottla.settings import Settings, load_settings
 from ottla.template import KafkaTemplate
 from ottla.topics import Topic
-from ottla.transaction import Outgoing, Transaction
+from ottla.transaction import Transaction
+from ottla.wiring import Wiring
 
 if TYPE_CHECKING:  # an HTTP server, and an extra that costs 0.3 s of import: only who uses them pays it
     from ottla.admin import AdminEndpoint
-    from ottla.postgres.database import Database
-    from ottla.postgres.inbox import PostgresInbox
-    from ottla.postgres.outbox import PostgresOutbox
-    from ottla.postgres.transactions import PostgresTransactions
+    from ottla.storage import Storage
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("ottla")
 
-_PRUNE_EVERY_S = 600.0
 _WITHOUT_END = 10**9
 """Attempts: five times a second, it would last for years."""
-_LEAST_WITH_THREADS = 3
-"""Connections that an app with transactions in threads needs."""
 _RELAY_PART = 0.5
 """Of what is left of the drain bound once the listeners have stopped."""
 
@@ -109,11 +100,7 @@ class App:
         self._producer: Producer | None = None
         self._template: KafkaTemplate | None = None
         self._schemas: Schemas | None = None
-        self._database: Database | None = None
-        self._inbox: PostgresInbox | None = None
-        self._outbox: PostgresOutbox | None = None
-        self._transactions: PostgresTransactions | None = None
-        self._relay: Relay | None = None
+        self._storage: Storage | None = None
         self._admin_endpoint: AdminEndpoint | None = None
         self._passage: str | None = None
         self._failure: BaseException | None = None
@@ -238,15 +225,16 @@ class App:
                 the block again.
             DatabaseNotMigrated: `ottla db upgrade` has not run.
         """
-        if self._transactions is None:
+        storage = self._storage
+        if storage is None:
             raise WiringError(
                 f"app {self.name!r} has no transactions: set DATABASE_URL "
                 "(postgresql://user:password@host/name), install ottla[postgres], and start the app first"
             )
-        async with self._transactions.begin() as transaction:
+        async with storage.transactions.begin() as transaction:
             yield transaction
-        if transaction.outgoing.records and self._relay is not None:
-            self._relay.nudge()
+        if transaction.outgoing.records:
+            storage.relay.nudge()
 
     # -- running
 
@@ -270,17 +258,25 @@ class App:
         self._passage = "is starting"
         settings = cluster.settings
         codecs = self._codecs(cluster)
-        parameters = self._check_wiring(settings, codecs)
+        wiring = self._wiring(settings)
+        parameters = wiring.check(codecs)
         self._open_admin_endpoint(settings)
         self._producer = cluster.producer(f"{self.name} producer", self._fail)
         await self._producer.start()
         self._template = KafkaTemplate(self._producer, topic_name=settings.topic_name, codecs=codecs)
+        shared = Shared(
+            cluster,
+            wiring.group,
+            self._producer,
+            self._template,
+            codecs,
+            self._health,
+            self._fatal,
+            self._fail,
+        )
         joins = []
         if any(found.transaction for found in parameters) or _may_use_database(settings):
-            joins.append(await self._open_database(cluster, parameters))
-        shared = Shared(
-            cluster, self._producer, self._template, codecs, self._health, self._fatal, self._fail
-        )
+            joins.append(await self._open_storage(shared, parameters))
         joins += [
             self._join(spec, found, shared) for spec, found in zip(self._specs, parameters, strict=True)
         ]
@@ -327,12 +323,12 @@ class App:
         await asyncio.gather(*(engine.stop(settings.kafka.drain_s * 0.9) for engine in self._engines))
         self._engines.clear()
         self._sources.clear()
-        if self._relay is not None:
-            await self._relay.stop((deadline - clock()) * _RELAY_PART)
+        if self._storage is not None:
+            await self._storage.relay.stop((deadline - clock()) * _RELAY_PART)
         if self._producer is not None:
             await self._producer.close(deadline - clock())
-        if self._database is not None:
-            await self._database.close()
+        if self._storage is not None:
+            await self._storage.close()
         if self._schemas is not None:
             self._schemas.close()
         for pool in self._threads:
@@ -421,13 +417,13 @@ class App:
             WiringError: the app has not started, or has no DATABASE_URL.
             Unavailable: the database does not answer.
         """
-        if self._outbox is None:
+        if self._storage is None:
             raise WiringError(f"app {self.name!r} has no outbox: set DATABASE_URL, and start the app first")
-        return await self._outbox.status()
+        return await self._storage.outbox.status()
 
     def outbox_stopped(self) -> list[str]:
         """Which records of the outbox are refused and hold up their keys; the relaying process knows."""
-        return [] if self._relay is None else self._relay.stopped()
+        return [] if self._storage is None else self._storage.relay.stopped()
 
     def wanted_topics(self) -> list[str]:
         """The topics that the app needs on this cluster, the listeners' dead-letter topics included.
@@ -435,7 +431,7 @@ class App:
         Raises:
             SettingsError: settings are missing or unsound.
         """
-        return [topic.name for topic in self._wanted(self.settings())]
+        return [topic.name for topic in self._wiring().topics()]
 
     def topology(self) -> list[WantedTopic]:
         """What the app wants of its topics on this cluster, the listeners' dead-letter topics included.
@@ -446,9 +442,7 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        settings = self.settings()
-        self._check_wiring(settings, self._codecs_to_describe(settings), needs_database=False)
-        return self._wanted(settings)
+        return self._wiring_that_fits().topics()
 
     def access(self) -> Access:
         """What the app reads and writes on this cluster, and in which groups, for whoever grants rights.
@@ -457,35 +451,7 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        settings = self.settings()
-        self._check_wiring(settings, self._codecs_to_describe(settings), needs_database=False)
-        group = self._group(settings)
-        listening = (
-            (dlt_handler_access if spec.is_dlt_handler else listener_access)(
-                destinations(spec, settings, group)
-            )
-            for spec in self._specs
-        )
-        sent = Access(written=tuple(settings.topic_name(topic.name) for topic in self._topics))
-        return all_of([*listening, sent])
-
-    def check_wiring(self) -> None:
-        """Look whether the app could start by its settings: listeners fit together, and have DATABASE_URL.
-
-        Raises:
-            SettingsError: settings are missing or unsound.
-            WiringError: not so, all problems in one error.
-        """
-        settings = self.settings()
-        self._check_wiring(settings, self._codecs_to_describe(settings))
-
-    def settings(self) -> Settings:
-        """The settings that the app was given, else those in force now.
-
-        Raises:
-            SettingsError: settings are missing or unsound, all of them in one error.
-        """
-        return self._given_settings or load_settings(self.name)
+        return self._wiring_that_fits().access()
 
     def wanted_schemas(self) -> list[WantedSchema]:
         """The schemas of the app's topics that have one: those that it sends to, and its listeners'.
@@ -494,12 +460,32 @@ class App:
             SettingsError: settings are missing or unsound.
             WiringError: listeners do not fit together, all problems in one error.
         """
-        settings = self.settings()
-        codecs = self._codecs_to_describe(settings)
-        self._check_wiring(settings, codecs, needs_database=False)
-        topics = [*self._topics, *(spec.topic for spec in self._specs if not spec.is_dlt_handler)]
-        wanted = [schema for topic in topics if (schema := codecs.wanted(topic)) is not None]
-        return list(dict.fromkeys(wanted))
+        return self._wiring_that_fits().schemas()
+
+    def check_wiring(self) -> None:
+        """Look whether the app could start by its settings: listeners fit together, and have DATABASE_URL.
+
+        Raises:
+            SettingsError: settings are missing or unsound.
+            WiringError: not so, all problems in one error.
+        """
+        self._wiring().check()
+
+    def _wiring(self, settings: Settings | None = None) -> Wiring:
+        return Wiring(self.name, tuple(self._specs), self._topics, settings or self.settings())
+
+    def _wiring_that_fits(self) -> Wiring:
+        wiring = self._wiring()
+        wiring.check(needs_database=False)
+        return wiring
+
+    def settings(self) -> Settings:
+        """The settings that the app was given, else those in force now.
+
+        Raises:
+            SettingsError: settings are missing or unsound, all of them in one error.
+        """
+        return self._given_settings or load_settings(self.name)
 
     def schema_registry(self) -> SchemaRegistry:
         """What asks and changes the schemas of this app's topics; opens nothing before it is asked.
@@ -541,30 +527,17 @@ class App:
         return [source.pulse() for source in tuple(self._sources)]
 
     def _figures(self) -> ServiceFigures:
-        relay = self._relay
+        storage = self._storage
         return ServiceFigures(
             is_ready=not self.unready(),
             listeners=[
                 ListenerFigures(engine.name, engine.figures(), source.figures())
                 for engine, source in zip(tuple(self._engines), tuple(self._sources), strict=False)
             ],
-            outbox=None if relay is None else relay.figures(),
+            outbox=None if storage is None else storage.relay.figures(),
         )
 
     # -- joining the parts
-
-    def _wanted(self, settings: Settings) -> list[WantedTopic]:
-        group = self._group(settings)
-        listened = [
-            (spec.topic, destinations(spec, settings, group).beside)
-            for spec in self._specs
-            if not spec.is_dlt_handler
-        ]
-        declared: list[tuple[Topic[Any], list[str]]] = [*listened, *((topic, []) for topic in self._topics)]
-        return with_topics_beside(
-            (WantedTopic(settings.topic_name(topic.name), topic.partitions, topic.config or {}), beside)
-            for topic, beside in declared
-        )
 
     def _codecs(self, cluster: Cluster) -> Codecs:
         """By the registry of `cluster`, which is asked nothing yet."""
@@ -583,131 +556,16 @@ class App:
             has_registry=settings.schema_registry_url is not None,
         )
 
-    def _codecs_to_describe(self, settings: Settings) -> Codecs:
-        """For what asks no registry: what a topic's schema is."""
-        has_registry = settings.schema_registry_url is not None
-        return Codecs(Unregistered(), topic_name=settings.topic_name, has_registry=has_registry)
-
-    def _check_wiring(
-        self, settings: Settings, codecs: Codecs, *, needs_database: bool = True
-    ) -> list[Parameters]:
-        """Every listener's parameters, or every problem at once."""
-        problems = self._topic_problems(codecs)
-        found: list[Parameters] = []
-        names: dict[tuple[bool, str], ListenerSpec] = {}
-        for spec in self._specs:
-            problems += [*check(spec), *self._dlt_problems(spec)]
-            name = settings.topic_name(spec.topic.name)
-            if (other := names.setdefault((spec.is_dlt_handler, name), spec)) is not spec:
-                problems.append(
-                    f"{spec} and {other} share topic {name!r} and group {self._group(settings)!r}: each "
-                    "record would reach only one of them; put them into two apps, or let one call the other"
-                )
-            try:
-                parameters = parameters_of(spec)
-                codecs.reader(spec.topic, parameters.annotation)
-            except WiringError as error:
-                problems.append(str(error) if str(error).startswith(str(spec)) else f"{spec}: {error}")
-                continue
-            found.append(parameters)
-            if needs_database and parameters.transaction and settings.database_url is None:
-                problems.append(
-                    f"{spec} takes a Transaction: set DATABASE_URL (postgresql://user:password@host/name)"
-                )
-            if (
-                parameters.transaction
-                and not spec.is_async
-                and settings.database_connections < _LEAST_WITH_THREADS
-            ):
-                problems.append(
-                    f"{spec} is a `def` that takes a Transaction: set DATABASE_CONNECTIONS to "
-                    f"{_LEAST_WITH_THREADS} or more: for its threads, for the outbox, for the rest"
-                )
-        if problems:
-            raise WiringError("\n".join(problems))
-        return found
-
-    def _topic_problems(self, codecs: Codecs) -> list[str]:
-        """Of the topics that are sent to: whether their values can be written."""
-        problems = []
-        for topic in self._topics:
-            try:
-                codecs.encoder(topic)
-            except WiringError as error:
-                problems.append(str(error) if "topic " in str(error) else f"topic {topic.name!r}: {error}")
-        return problems
-
-    def _dlt_problems(self, spec: ListenerSpec) -> list[str]:
-        """Of a handler of dead letters: whether there are any, and whether it can take all of them."""
-        if not spec.is_dlt_handler:
-            return []
-        if not any(
-            other.topic.name == spec.topic.name and other.dead_letter is not None for other in self._specs
-        ):
-            return [f"{spec}: no listener of this app writes dead letters of topic {spec.topic.name!r}"]
+    async def _open_storage(self, shared: Shared, parameters: list[Parameters]) -> _Join:
+        """What PostgreSQL keeps; the join begins to relay once its tables are there."""
         try:
-            parameters = parameters_of(spec)
-        except WiringError:
-            return []  # told with the other parameters
-        if parameters.payload is not None:
-            problem = (
-                f"{spec}: parameter {parameters.payload!r} would have to be decoded, which is what may have "
-                "failed; take a Record, and decode record.value"
-            )
-            return [problem]
-        return []
-
-    def _group(self, settings: Settings) -> str:
-        return settings.kafka.group_id or self.name
-
-    async def _open_database(self, cluster: Cluster, parameters: list[Parameters]) -> _Join:
-        """The database's parts; the join begins to relay once its tables are there."""
-        try:
-            from ottla.postgres.database import Database, DatabaseSettings
-            from ottla.postgres.inbox import PostgresInbox
-            from ottla.postgres.outbox import PostgresOutbox
-            from ottla.postgres.transactions import PostgresTransactions
+            from ottla.storage import Storage
         except ImportError as error:
             raise WiringError(f"a listener takes a Transaction: install ottla[postgres] ({error})") from error
-        producer, template, settings = self._producer, self._template, cluster.settings
-        assert settings.database_url is not None  # noqa: S101  (checked with the wiring)
-        assert producer is not None and template is not None  # noqa: S101, PT018  (start made them)
-        database = self._database = Database(
-            settings.database_url.get_secret_value(),
-            DatabaseSettings(
-                schema=settings.database_schema,
-                connections=settings.database_connections,
-                threads=self._connections_of_threads(settings, parameters),
-                relay=True,
-                lock_timeout_s=settings.database_lock_timeout_s,
-                idle_in_transaction_s=settings.database_idle_in_transaction_s,
-                unanswered_s=settings.database_unanswered_s,
-            ),
-        )
-        await database.open()
-        check = TopicLimits(cluster)
-
-        def new_outgoing() -> Outgoing:
-            return Outgoing(template, check)
-
-        outbox = self._outbox = PostgresOutbox(database)
-        self._transactions = PostgresTransactions(database, outbox, new_outgoing)
-        relay = self._relay = Relay(
-            f"{self.name} outbox", outbox, producer, health=self._health, on_crash=self._fail
-        )
-        inbox = self._inbox = PostgresInbox(database, new_outgoing, relay.nudge)
-
-        def begin() -> None:
-            relay.start()
-            window = timedelta(days=settings.dedup_window_days)
-            pruning = supervise(
-                self._prune(inbox, self._group(settings), window),
-                name=f"{self.name} inbox pruning",
-                on_crash=self._fail,
-            )
-            self._tasks.append(pruning)
-
-        return _Join(f"{self.name} database", database.check, begin, self._health)
+        threads = self._connections_of_threads(shared.cluster.settings, parameters)
+        storage = self._storage = Storage(self.name, shared, threads=threads)
+        await storage.open()
+        return _Join(f"{self.name} database", storage.check, storage.begin, self._health)
 
     def _connections_of_threads(self, settings: Settings, parameters: list[Parameters]) -> int:
         """Of the bound on connections, those for `def` handlers; one is the relay's."""
@@ -719,26 +577,17 @@ class App:
         connections = settings.database_connections - 1
         return (connections - 1 if all(in_thread) else connections // 2) if any(in_thread) else 0
 
-    async def _prune(self, inbox: PostgresInbox, group: str, window: timedelta) -> None:
-        """Forget event ids beyond the dedup window, now and then, each process at its own time."""
-        while True:
-            await asyncio.sleep(_PRUNE_EVERY_S * random.uniform(0.5, 1.5))  # noqa: S311  (no secret)
-            try:
-                await inbox.prune(group, window)
-            except Unavailable as error:
-                _log.warning("the inbox was not pruned, later again: %s", error)
-
     def _join(self, spec: ListenerSpec, parameters: Parameters, shared: Shared) -> _Join:
-        group = self._group(shared.cluster.settings)
         threads = None
         if not spec.is_async:
-            name = listener_name(spec, group)
+            name = listener_name(spec, shared.group)
             threads = ThreadPoolExecutor(
                 max_workers=places(spec) * most_readers(spec), thread_name_prefix=name
             )
             self._threads.append(threads)
-        inbox = self._inbox if parameters.transaction else None
-        listening = Listening(spec, parameters, shared, group=group, inbox=inbox, threads=threads)
+        storage = self._storage if parameters.transaction else None
+        inbox = None if storage is None else storage.inbox
+        listening = Listening(spec, parameters, shared, inbox=inbox, threads=threads)
 
         codecs = shared.codecs
 
@@ -746,8 +595,8 @@ class App:
             await listening.look_for_topics()
             if self._schemas is not None and codecs.asks_to_read(spec.topic):
                 await self._schemas.learn_newest(subject_of(listening.topic))
-            if parameters.transaction and self._database is not None:
-                await self._database.check()
+            if storage is not None:
+                await storage.check()
 
         def begin() -> None:
             for reader in listening.readers:

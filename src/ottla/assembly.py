@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from ottla.core.classify import Fatal, is_fatal
 from ottla.core.dead_letters import DeadLetterTopic
-from ottla.core.destinations import Destinations
 from ottla.core.detours import Road
 from ottla.core.figures import Histogram
 from ottla.core.guard import GuardState
@@ -34,6 +33,7 @@ from ottla.runtime.settlement import Settlement
 from ottla.serde.codecs import Codecs, FramedReader
 from ottla.settings import Settings
 from ottla.template import KafkaTemplate
+from ottla.wiring import destinations
 
 MOST_THREADS = 32
 _LOOK_FOR_REPLAYS_S = 30.0
@@ -46,6 +46,7 @@ class Shared:
     """What all listeners of an app work with."""
 
     cluster: Cluster
+    group: str
     producer: Producer
     template: KafkaTemplate
     codecs: Codecs
@@ -62,7 +63,7 @@ class Reader(NamedTuple):
 
 
 class Listening:
-    """One listener of an app, about to run. `group` is the app's."""
+    """One listener of an app, about to run."""
 
     def __init__(
         self,
@@ -70,17 +71,16 @@ class Listening:
         parameters: Parameters,
         shared: Shared,
         *,
-        group: str,
         inbox: Inbox | None,
         threads: Executor | None,
     ) -> None:
         cluster = shared.cluster
         # Of the declared name: the inbox still knows it when the topic or the function is renamed.
-        self.name = listener_name(spec, group)
+        self.name = listener_name(spec, shared.group)
         self._spec = spec
         self._shared = shared
-        self._group = group
-        self._destinations = destinations(spec, cluster.settings, group)
+        self._group = shared.group
+        self._destinations = destinations(spec, cluster.settings, shared.group)
         self._clock = cluster.clock or LoopClock(asyncio.get_running_loop())
         self._partitions: dict[str, int] = {}
         self._engines: list[Engine] = []
@@ -204,12 +204,6 @@ class Listening:
 def listener_name(spec: ListenerSpec, group: str) -> str:
     """How a listener of `group` is called, in its inbox rows too."""
     return f"{group}/{spec.topic.name}{'-dlt' if spec.is_dlt_handler else ''}"
-
-
-def destinations(spec: ListenerSpec, settings: Settings, group: str) -> Destinations:
-    """The topics beside that of `spec` on this cluster."""
-    topic = settings.topic_name(spec.topic.name)
-    return Destinations(topic, group, settings.kafka.naming, spec.retry, spec.dead_letter)
 
 
 def most_readers(spec: ListenerSpec) -> int:
