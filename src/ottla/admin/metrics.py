@@ -122,6 +122,12 @@ METRICS = (
         "retries_total", COUNTER, "failed attempts that were followed by another", lambda of: of.work.retried
     ),
     _of_listeners(
+        "conflicts_total",
+        COUNTER,
+        "transactions that were given up for another's sake (deadlock, serialization, lock) and run again",
+        lambda of: of.work.conflicts,
+    ),
+    _of_listeners(
         "guard_trips_total",
         COUNTER,
         "how often the flood guard began to hold dead letters back",

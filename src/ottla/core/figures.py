@@ -66,6 +66,7 @@ class WorkFigures(NamedTuple):
     dead_lettered: int = 0
     forwarded: int = 0
     retried: int = 0
+    conflicts: int = 0
     guard_trips: int = 0
     handler: Distribution = NOTHING
 

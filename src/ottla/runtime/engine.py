@@ -145,7 +145,7 @@ class Engine:
         self._lanes: Lanes[Delivery] = Lanes()
         self._taken = self._taken_size = self._buffered = self._size = self._finished = 0
         self._duplicates = self._skipped = self._dead_lettered = self._retried = 0
-        self._forwarded = self._foreign = 0
+        self._forwarded = self._foreign = self._conflicts = 0
         self._is_detour = policy.road is not Road.MAIN
         self._succeeded_told = 0
         self._workers: list[_Worker] = []
@@ -242,6 +242,7 @@ class Engine:
             dead_lettered=counts.dead_lettered,
             forwarded=self._forwarded,
             retried=counts.retried,
+            conflicts=self._conflicts,
             guard_trips=self._guard.trips,
             handler=NOTHING if durations is None else durations.now(),
         )
@@ -639,6 +640,7 @@ class Engine:
 
     def _run_again(self, delivery: Delivery, delay_s: float, error: BaseException) -> None:
         """After a conflict of transactions, however often: the database is well, and other keys go on."""
+        self._conflicts += 1
         if delivery.state.phase is Phase.CLOSED:
             self._release(delivery)
             return

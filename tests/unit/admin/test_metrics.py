@@ -38,6 +38,7 @@ def figures(*, lag: int | None = 7, outbox: OutboxFigures | None = None) -> Serv
         forwarded=13,
         retried=10,
         held_back=14,
+        conflicts=16,
         guard_trips=15,
         handler=handler.now(),
     )
@@ -60,6 +61,7 @@ def test_every_figure_of_a_listener_is_told_under_its_name() -> None:
         "backing_off_records": 2,
         "buffered_records": 3,
         "held_back_records": 14,
+        "conflicts_total": 16,
         "guard_trips_total": 15,
         "oldest_unfinished_age_seconds": 4.5,
         "stopped_partitions": 5,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ottla.core.backoff import InPlace
-from ottla.core.decide import Ended, Failed, GivenUp, Outcome, Reason, SendOn
+from ottla.core.decide import Conflicted, Ended, Failed, GivenUp, Outcome, Reason, SendOn
 from ottla.core.figures import NOTHING, Histogram, WorkFigures
 from ottla.core.guard import Guard, GuardState
-from ottla.errors import SendTimedOut
+from ottla.errors import SendTimedOut, TransactionConflict
 from ottla.ports import Progress, RecordSink, Start
 from ottla.records import TopicPartition
 from ottla.runtime.assignment import Delivery
@@ -147,6 +147,18 @@ async def test_what_runs_what_waits_and_what_has_ended_is_told_apart() -> None:
     assert (figures.in_flight, figures.backing_off, figures.buffered) == (1, 1, 2)
     assert (figures.succeeded, figures.skipped, figures.retried) == (1, 1, 1)
     assert (figures.duplicates, figures.dead_lettered, figures.stopped_partitions) == (0, 0, 0)
+
+
+async def test_a_conflict_of_transactions_is_told_and_is_no_retry() -> None:
+    async with running() as listener:
+        await listener.poll(0)
+        for _ in range(2):
+            await listener.end(0, Conflicted(TransactionConflict("a deadlock")))
+            await listener.wait(60)
+        await listener.end(0)
+        figures = listener.engine.figures()
+
+    assert (figures.conflicts, figures.retried, figures.succeeded) == (2, 0, 1)
 
 
 async def test_the_oldest_record_is_as_old_as_its_poll_until_it_has_ended() -> None:
