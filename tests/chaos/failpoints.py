@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ottla.core.outbox import StoredRecord, Wanted
 from ottla.kafka.consumer import KafkaSource
 from ottla.kafka.producer import KafkaProducer
 from ottla.ports import Claim, InboxKey
@@ -50,10 +51,10 @@ class Failpoints:
     def wrap(self) -> None:
         """Put the points around the library's methods; `handling` is the worker's own."""
         self._inbox()
+        self._relay()
         for owner, name, before, after in (
             (PostgresInbox, "bury", "", "buried"),
             (PostgresOutbox, "put", "", "stored"),
-            (PostgresOutboxSession, "read", "", "relay-read"),
             (PostgresOutboxSession, "delete", "", "relay-deleted"),
             (KafkaProducer, "send", "", "sent"),
             (KafkaSource, "_commit", "committing", ""),
@@ -95,3 +96,14 @@ class Failpoints:
             return claim
 
         setattr(PostgresInbox, "once", once_with_points)  # noqa: B010  (a method is assigned on purpose)
+
+    def _relay(self) -> None:
+        reach, read = self.reach, PostgresOutboxSession.read
+
+        async def read_with_point(session: PostgresOutboxSession, wanted: Wanted) -> list[StoredRecord]:
+            found = await read(session, wanted)
+            if found:  # who dies over an empty answer has nothing to lose, and most are empty
+                reach("relay-read")
+            return found
+
+        setattr(PostgresOutboxSession, "read", read_with_point)  # noqa: B010  (the same)

@@ -19,7 +19,7 @@ from tests.chaos.checkers import NO_BOUNDS, Finding, findings
 from tests.chaos.conductor import Conductor
 from tests.chaos.evidence import gather
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.schedule import STORM_S, plan
+from tests.chaos.schedule import FAILPOINTS, STORM_S, plan
 from tests.chaos.servers import Servers, running_servers
 from tests.chaos.world import ROOT, World
 
@@ -42,7 +42,8 @@ def row(name: str, servers: Servers, folder: Path, seed: int) -> list[Finding]:
         if mutant is None
         else mutant.kinds
     )
-    drawn = plan(seed, int(STORM_S), kinds=kinds)
+    points = FAILPOINTS if mutant is None else mutant.points
+    drawn = plan(seed, int(STORM_S), kinds=kinds, points=points)
     here = folder / f"{name}-{seed}"
     here.mkdir(parents=True)
     world = World(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,18 +29,22 @@ from ottla.runtime.engine import Engine
 from ottla.runtime.invoker import Invoker
 from ottla.runtime.settlement import Settlement
 from ottla.transaction import Transaction
-from tests.chaos.schedule import Kind
+from tests.chaos.schedule import FAILPOINTS, Kind
 
 Body = Callable[[Transaction], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One bug: how it is patched in, which checkers may find it, which nemeses help."""
+    """One bug: how it is patched in, which checkers may find it, which nemeses help.
+
+    `points` are where a process must die for it to show, where it does not show anywhere.
+    """
 
     patch: Callable[[], None]
     checkers: tuple[str, ...]
     kinds: frozenset[Kind]
+    points: Collection[str] = FAILPOINTS
 
 
 def _no_inbox() -> None:
@@ -253,7 +257,7 @@ MUTANTS = {
     "letter-not-awaited": Mutant(_letter_not_awaited, ("C1",), _LETTERS),
     "letter-without-headers": Mutant(_letter_without_headers, ("C6",), frozenset()),
     "outbox-apart": Mutant(_outbox_apart, ("C4",), frozenset()),
-    "delete-first": Mutant(_delete_first, ("C5", "C9"), _KILLS),
+    "delete-first": Mutant(_delete_first, ("C5", "C9"), frozenset({Kind.KILL_AT}), ("relay-read",)),
     "high-water": Mutant(_high_water, ("C5", "C9"), frozenset()),
     "refused-is-sent": Mutant(_refused_is_sent, ("C1",), _LETTERS),
 }

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 SLOT_S = 4.0
@@ -93,7 +93,7 @@ FAILPOINTS = (
     "committed",  # the transaction is, the offset is not
     "buried",  # the dead letter is stored
     "sent",  # a dead letter or a record of the outbox is acknowledged
-    "relay-read",
+    "relay-read",  # it found rows, none of which is sent
     "relay-deleted",
     "committing",  # an offset commit is about to be sent
     "revoking",  # inside the client's callback
@@ -148,8 +148,14 @@ class Plan:
         return sum(fault.kind.family is Family.KILL for storm in self.storms for fault in storm)
 
 
-def plan(seed: int, seconds: int, *, kinds: frozenset[Kind] | None = None) -> Plan:
-    """The faults of a run of about `seconds`; of `kinds` alone, where they are given."""
+def plan(
+    seed: int,
+    seconds: int,
+    *,
+    kinds: frozenset[Kind] | None = None,
+    points: Collection[str] = FAILPOINTS,
+) -> Plan:
+    """The faults of a run of about `seconds`; of `kinds` alone, where they are given; kills at `points`."""
     chance = random.Random(seed)
     protocols = list(Protocol)
     chance.shuffle(protocols)
@@ -160,7 +166,7 @@ def plan(seed: int, seconds: int, *, kinds: frozenset[Kind] | None = None) -> Pl
     put_back: list[Kind] = []
     number = 0
     for _ in range(math.ceil(seconds / CYCLE_S)):
-        storm = [*_kills(chance, deadly), *_others(chance, deck, put_back)]
+        storm = [*_kills(chance, deadly, points), *_others(chance, deck, put_back)]
         storm.sort(key=lambda fault: fault.at_s)
         storms.append(tuple(_numbered(storm, number)))
         number += len(storm)
@@ -182,17 +188,16 @@ def _deal(chance: random.Random, kinds: list[Kind]) -> Iterator[Kind]:
         yield from deck
 
 
-def _kills(chance: random.Random, kinds: list[Kind]) -> Iterator[Fault]:
+def _kills(chance: random.Random, kinds: list[Kind], points: Collection[str]) -> Iterator[Fault]:
     """Spread over the storm, early enough that the next process is there when it ends."""
     if not kinds:
         return
     share = (STORM_S - SLOT_S) / KILLS_A_STORM
+    within_reach = {role: _within_reach(role, points) for role in ROLES}
+    roles = [role for role in ROLES if within_reach[role]]
     for turn in range(KILLS_A_STORM):
         kind = chance.choice(kinds)
-        role = chance.choice(ROLES)
-        points = [
-            point for point in FAILPOINTS if role in WITH_TRANSACTIONS or point not in _ONLY_WITH_TRANSACTIONS
-        ]
+        role = chance.choice(roles)
         yield Fault(
             0,
             kind,
@@ -201,8 +206,17 @@ def _kills(chance: random.Random, kinds: list[Kind]) -> Iterator[Fault]:
             role,
             chance.randrange(2),
             chance.random(),
-            chance.choice(points) if kind is Kind.KILL_AT else "",
+            chance.choice(within_reach[role]) if kind is Kind.KILL_AT else "",
         )
+
+
+def _within_reach(role: str, points: Collection[str]) -> list[str]:
+    """The failpoints among `points` that processes of `role` come to."""
+    return [
+        point
+        for point in FAILPOINTS
+        if point in points and (role in WITH_TRANSACTIONS or point not in _ONLY_WITH_TRANSACTIONS)
+    ]
 
 
 def _others(chance: random.Random, deck: Iterator[Kind], waiting: list[Kind]) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.chaos.schedule import CYCLE_S, STORM_S, Family, Kind, Protocol, plan
+from tests.chaos.schedule import CYCLE_S, STORM_S, WITH_TRANSACTIONS, Family, Kind, Protocol, plan
 
 seeds = st.integers(0, 2**32)
 
@@ -89,3 +89,12 @@ def test_only_the_kinds_that_are_asked_for_are_drawn(kinds: frozenset[Kind]) -> 
     drawn = {fault.kind for storm in plan(1, 60, kinds=kinds).storms for fault in storm}
 
     assert drawn == kinds
+
+
+@given(seeds)
+def test_processes_die_only_where_it_is_asked_for_and_only_those_that_come_there(seed: int) -> None:
+    drawn = plan(seed, 120, kinds=frozenset({Kind.KILL_AT}), points=("relay-read",))
+    faults = [fault for storm in drawn.storms for fault in storm]
+
+    assert {fault.point for fault in faults} == {"relay-read"}
+    assert {fault.role for fault in faults} <= set(WITH_TRANSACTIONS)
