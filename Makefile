@@ -132,6 +132,10 @@ compose-test: $(VENV) $(KAFKA) $(APICURIO) ## the image and the Compose file: or
 bench-quick: $(VENV) $(KAFKA) ## the listener beside a hand-written loop
 	@$(BIN)/python -m benchmarks.quick
 
+.PHONY: bench-relay
+bench-relay: $(VENV) $(KAFKA) ## how fast one process empties an outbox, and several that share it
+	@$(BIN)/python -m benchmarks.relay
+
 .PHONY: bench-retry
 bench-retry: $(VENV) $(KAFKA) ## how late retries come under load, and what a stuck key costs the others
 	@$(BIN)/python -m benchmarks.retry
