@@ -278,7 +278,11 @@ def _has_utf8(text: str) -> bool:
 
 def _unproven(message: Any) -> SendUnproven:
     topic, key, offset = message.topic(), message.key(), message.offset()
-    told = "no offset" if offset is None else f"offset {offset}, where another record stands"
+    told = (
+        "no offset"
+        if offset is None
+        else f"offset {offset}, which earlier answers had passed: unless the topic was made anew, another's"
+    )
     text = (
         f"{record_name(topic, key)}: the broker's answer is no proof that it is written (partition "
         f"{message.partition()}, {told}); send it again, it may be there twice then"
